@@ -1,0 +1,186 @@
+"""The words of the project as frozen values. Knows no library and no other module of ours.
+
+Every ``*_at`` is an aware datetime in UTC. Amounts are :class:`decimal.Decimal`, in USDT, with the digits BingX sent.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeAlias
+
+# A name becomes part of file names in the state directory, so it must never be able to leave it.
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Environment(StrEnum):
+    """Which BingX answered: the money is real only in ``live``."""
+
+    LIVE = "live"
+    VST = "vst"
+    SANDBOX = "sandbox"
+
+
+class Status(StrEnum):
+    """``partial``: something that should be in the snapshot is not, so it has no total."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+class Provenance(StrEnum):
+    """``measured`` by this program, or ``imported`` from a file of the user's."""
+
+    MEASURED = "measured"
+    IMPORTED = "imported"
+
+
+class Reason(StrEnum):
+    """Why a slot has no snapshot: the closed vocabulary of ``failure.reason``."""
+
+    KEY_REFUSED = "key_refused"  # the key or its secret is wrong, deleted or expired
+    IP_NOT_ALLOWED = "ip_not_allowed"  # the key is bound to other addresses than this host's
+    PERMISSION_MISSING = "permission_missing"  # the key lacks the permission Read
+    ACCOUNT_BLOCKED = "account_blocked"  # suspended, risk control, KYC required
+    BACKING_OFF = "backing_off"  # not asked: the refusals before must be mended by a person first
+    RATE_LIMITED = "rate_limited"  # BingX said: not before a certain time
+    UNAVAILABLE = "unavailable"  # BingX answered that it is unwell
+    UNREACHABLE = "unreachable"  # no answer: DNS, connection, TLS, deadline
+    CLOCK_SKEW = "clock_skew"  # refused for its timestamp even after the clock offset was measured
+    MALFORMED = "malformed"  # the answer could not be understood; it is in quarantine
+    REQUEST_REFUSED = "request_refused"  # BingX calls our request wrong: a defect, or a retired path
+    OVERRUN = "overrun"  # the slot ended before the account could be asked
+    STOPPED = "stopped"  # the program was told to stop before the account answered
+    IDENTITY_MISMATCH = "identity_mismatch"  # the key belongs to another UID than the name's history
+    SCHEDULE_CONFLICT = "schedule_conflict"  # two programs with different intervals write one history
+    DEFECT = "defect"  # an unexpected error of ours; the detail names it
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One whole ``code: 0`` answer as it came: our clock when its request was sent, the time to its last byte, the body."""
+
+    requested_at: datetime
+    latency_ms: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What BingX answered for one account in one slot, uninterpreted.
+
+    ``requested_at`` is our own clock when the successful request was sent, ``latency_ms`` runs from there to the last
+    byte. ``clock_offset_ms`` is the exchange's clock minus ours, None while it was never measured. ``bodies`` are the
+    raw answers in the order they came, more than one when a doubtful one was read again; the last one counts.
+    ``key_fingerprint`` tells keys apart without being one.
+    """
+
+    account: str
+    environment: Environment
+    slot_at: datetime
+    interval_seconds: int
+    requested_at: datetime
+    latency_ms: int
+    clock_offset_ms: int | None
+    attempts: int
+    key_fingerprint: str
+    uid: str | None
+    bodies: tuple[bytes, ...]
+
+    @property
+    def observed_at(self) -> datetime:
+        """The middle of the request by our clock, corrected by the exchange's where its offset is known."""
+        return self.requested_at + timedelta(milliseconds=self.latency_ms / 2 + (self.clock_offset_ms or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a slot of an account has no snapshot. ``detail`` is for people and never contains a secret or an amount."""
+
+    account: str
+    environment: Environment
+    slot_at: datetime
+    interval_seconds: int
+    reason: Reason
+    detail: str
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+
+Outcome: TypeAlias = Reading | Failure
+"""Every account ends every slot in exactly one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One wallet. ``amount`` is None where BingX named the wallet without an amount; ``raw_type`` only where it differs."""
+
+    account_type: str
+    amount: Decimal | None
+    raw_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body, understood. ``exchange_at`` is None where the answer had no usable clock."""
+
+    exchange_at: datetime | None
+    balances: tuple[Balance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A reading as it is stored. ``total`` is the exact sum of the balances, None when partial.
+
+    ``bodies`` are the raw answers, empty for imported history.
+    """
+
+    account: str
+    slot_at: datetime
+    taken_at: datetime
+    requested_at: datetime | None
+    latency_ms: int | None
+    status: Status
+    reason: str | None
+    provenance: Provenance
+    total: Decimal | None
+    attempts: int
+    balances: tuple[Balance, ...]
+    bodies: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which slots were expected when: every multiple of the interval from ``valid_from`` up to but not at ``valid_to``."""
+
+    interval_seconds: int
+    valid_from: datetime
+    valid_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """An account as the history knows it, with its schedules in order of time."""
+
+    id: int
+    name: str
+    uid: str | None
+    environment: Environment
+    created_at: datetime
+    retired_at: datetime | None
+    schedules: tuple[Schedule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteWallets:
+    """What a complete, measured, unvoided snapshot said of each wallet: what the next one is compared with.
+
+    ``accepted`` are the wallets that a person has declared gone for good since.
+    """
+
+    slot_at: datetime
+    amounts: Mapping[str, Decimal]
+    accepted: frozenset[str] = frozenset()
