@@ -1,25 +1,25 @@
 """Every error of ours, in one tree. An error's class says what to do next; its message names the remedy.
 
-    EtlError
-    ├── NeedsSetting            78  mend a setting, then run again
-    │   ├── SettingsError           a setting is missing, unknown, contradictory or out of range
-    │   └── NoSuchAccount           an account is named that neither the settings nor the history know
-    ├── Trouble                     BingX could not be read; the slot gets a failure if it stays so
-    │   ├── KeyRefused          77  a person must mend the key: not retried in the slot, asked less often after
-    │   ├── RateLimited         75  wait until the time it names
-    │   ├── ClockSkew           69  measure the clock offset and ask once more
-    │   ├── Unreachable         69  nothing came back: retry, then try the fallback
-    │   ├── Unavailable         69  BingX is unwell: retry with growing pauses
-    │   ├── MalformedAnswer     65  not an answer of BingX's: retry, then quarantine what came
-    │   └── RequestRefused      70  BingX calls our request wrong: stop, report a defect
-    ├── TryAgain                75  nothing is lost: run again later, the spool waits
-    │   ├── DatabaseUnavailable     down, locked, silent, read-only or full
-    │   └── SchemaNotAtHead         the schema is older or newer than this program
-    ├── NotUnderstood           65  a body or a spool file is not what it should be: quarantine
-    ├── RecordRefused           70  the database will not take this one record: quarantine
-    └── Disk                        a file could not be written or read
-        ├── CannotCreate        73  a file or directory could not be created
-        └── DiskError           74  an input or output error, a full disk
+EtlError
+├── NeedsSetting            78  mend a setting, then run again
+│   ├── SettingsError           a setting is missing, unknown, contradictory or out of range
+│   └── NoSuchAccount           an account is named that neither the settings nor the history know
+├── Trouble                     BingX could not be read; the slot gets a failure if it stays so
+│   ├── KeyRefused          77  a person must mend the key: not retried in the slot, asked less often after
+│   ├── RateLimited         75  wait until the time it names
+│   ├── ClockSkew           69  measure the clock offset and ask once more
+│   ├── Unreachable         69  nothing came back: retry, then try the fallback
+│   ├── Unavailable         69  BingX is unwell: retry with growing pauses
+│   ├── MalformedAnswer     65  not an answer of BingX's: retry, then quarantine what came
+│   └── RequestRefused      70  BingX calls our request wrong: stop, report a defect
+├── TryAgain                75  nothing is lost: run again later, the spool waits
+│   ├── DatabaseUnavailable     down, locked, silent, read-only or full
+│   └── SchemaNotAtHead         the schema is older or newer than this program
+├── NotUnderstood           65  a body or a spool file is not what it should be: quarantine
+├── RecordRefused           70  the database will not take this one record: quarantine
+└── Disk                        a file could not be written or read
+    ├── CannotCreate        73  a file or directory could not be created
+    └── DiskError           74  an input or output error, a full disk
 """
 
 from datetime import datetime

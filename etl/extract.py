@@ -1,8 +1,35 @@
-"""One slot, all accounts, exactly one outcome each. Knows a Source, not BingX."""
+"""One slot, all accounts, exactly one outcome each. Knows a Source, not BingX.
 
+The thread that calls :meth:`Extraction.run` takes every decision; the workers only wait for the network. A retry is a
+time in a queue and not a sleeping thread, so a failing account holds up no other.
+"""
+
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
-from etl.model import Environment, Fetched
+from etl.clock import Clock, HostClock
+from etl.errors import ClockSkew, KeyRefused, MalformedAnswer, RateLimited, RequestRefused, Trouble, Unreachable
+from etl.grid import instant_text, slot_end, slot_of
+from etl.limiter import SlidingWindow
+from etl.model import Environment, Failure, Fetched, Outcome, Reading, Reason
+from etl.patience import MAX_ATTEMPTS, held_off, pause_seconds, refuse, still_blocked, unblocked_at
+from etl.remembered import AccountMemory, Remembered
+from etl.workers import Lost, Workers
+
+log = logging.getLogger(__name__)
+
+MAX_WORKERS = 64
+# What is in flight when the program is told to stop gets this long to arrive.
+STOP_GRACE_SECONDS = 3.0
+# How often a stop is looked for while waiting.
+TICK_SECONDS = 0.2
 
 
 class Source(Protocol):
@@ -21,3 +48,288 @@ class Source(Protocol):
 
     def key_fingerprint(self, account: str) -> str:
         """Tells the account's key from another without being one."""
+
+
+class Stop(Protocol):
+    """Set when the program is told to end."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one slot is asked for. ``ask_refused``: a person wants even refused keys asked, now."""
+
+    interval_seconds: int
+    retry_for_seconds: float
+    request_timeout_seconds: float
+    limiter: SlidingWindow
+    ask_refused: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    account: str
+    fingerprint: str
+    memory: AccountMemory
+    started_at: datetime
+    give_up_at: float
+    attempts: int = 0
+    skewed: bool = False
+    first_at: datetime | None = None
+    trouble: Trouble | None = None
+    malformed: MalformedAnswer | None = None
+    asks_uid: bool = False
+
+
+class Extraction:
+    """One run over one slot."""
+
+    def __init__(
+        self,
+        source: Source,
+        remembered: Remembered,
+        plan: Plan,
+        *,
+        keep: Callable[[Sequence[Outcome]], None],
+        stop: Stop,
+        clock: Clock | None = None,
+    ) -> None:
+        """``keep`` gets the outcomes in groups as they come, and has them on the disk when it returns."""
+        self._source = source
+        self._remembered = remembered
+        self._plan = plan
+        self._keep = keep
+        self._stop = stop
+        self._clock = clock or Clock()
+        self._host = HostClock(self._clock, remembered, source.clock_offset_ms)
+        self._waiting: list[tuple[float, int, _Job]] = []
+        self._order = itertools.count()
+        self._asking: Workers[_Job, Fetched | str] = Workers(self._clock.monotonic)
+        self._nameless: list[_Job] = []
+
+    def run(self, accounts: Iterable[str]) -> None:
+        """Ask for every account until each has its outcome."""
+        names = list(accounts)
+        random.shuffle(names)  # so that a slot too short for all does not always miss the same ones
+        self._keep_all(outcome for name in names if (outcome := self._admit(name)))
+        stopping_at: float | None = None
+        while self._waiting or self._asking:
+            now = self._clock.monotonic()
+            if stopping_at is None and self._stop.is_set():
+                stopping_at = now + STOP_GRACE_SECONDS
+            if stopping_at is not None:
+                waiting, self._waiting = self._waiting, []
+                self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for _, _, job in waiting)
+                if now >= stopping_at:
+                    asked = [job for job in self._asking.keys() if not job.asks_uid]
+                    self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for job in asked)
+                    break
+            self._keep_all(self._dispatch(now))
+            self._keep_all(outcome for job, value in self._wait(now) for outcome in self._settle(job, value))
+            self._ask_uids()
+        self._asking.dismiss()
+
+    # What is asked, and when
+
+    def _admit(self, account: str) -> Outcome | None:
+        """Queue an account; or its failure, where it is known that it must not be asked now."""
+        now = self._clock.now()
+        job = _Job(
+            account=account,
+            fingerprint=self._source.key_fingerprint(account),
+            memory=self._remembered.account(account),
+            started_at=now,
+            give_up_at=self._clock.monotonic() + self._plan.retry_for_seconds,
+        )
+        why = held_off(job.memory, job.fingerprint, self._slot(job))
+        if why and not self._plan.ask_refused:
+            return self._failure(job, Reason.BACKING_OFF, why)
+        self._queue(job, self._clock.monotonic())
+        return None
+
+    def _queue(self, job: _Job, due: float) -> None:
+        heapq.heappush(self._waiting, (due, next(self._order), job))
+
+    def _dispatch(self, now: float) -> Iterable[Outcome]:
+        """Send what is due. Yields the failures of those whose time is over before they could be sent."""
+        while self._waiting and self._waiting[0][0] <= now and len(self._asking) < MAX_WORKERS:
+            if self._plan.limiter.free_at(now) > now and not self._over(self._waiting[0][2]):
+                return
+            _, _, job = heapq.heappop(self._waiting)
+            if self._over(job):
+                yield self._give_up(job)
+                continue
+            blocked = still_blocked(self._clock.now(), self._host.memory.blocked_until, job.memory.blocked_until)
+            if blocked is not None:
+                trouble = RateLimited(Reason.RATE_LIMITED, f"limited until {instant_text(blocked)}", blocked)
+                yield from self._again(job, trouble, (blocked - self._clock.now()).total_seconds())
+                continue
+            job.attempts += 1
+            job.first_at = job.first_at or self._clock.now()
+            self._plan.limiter.record(now)
+            self._send(job, now, partial(self._ask, job))
+
+    def _over(self, job: _Job) -> bool:
+        return self._host.believed(self._clock.now()) >= slot_end(self._slot(job), self._plan.interval_seconds)
+
+    def _send(self, job: _Job, now: float, call: Callable[[], Fetched | str]) -> None:
+        # One call may ask the fallback and the server's time too; each has its own deadline.
+        self._asking.submit(job, call, now + 4 * self._plan.request_timeout_seconds + 5)
+
+    def _wait(self, now: float) -> list[tuple[_Job, Fetched | str | Exception]]:
+        timeout = TICK_SECONDS
+        if self._waiting and len(self._asking) < MAX_WORKERS:
+            timeout = min(timeout, max(self._waiting[0][0], self._plan.limiter.free_at(now)) - now)
+        return self._asking.wait(timeout)
+
+    # In a worker
+
+    def _ask(self, job: _Job) -> Fetched:
+        began = self._clock.monotonic()
+        try:
+            fetched = self._source.balances(job.account, self._host.offset_ms)
+        except ClockSkew as skew:
+            try:
+                self._host.measure(began)
+            except Trouble as trouble:
+                raise ClockSkew(skew.reason, f"{skew.detail}; the server's time: {trouble.detail}") from None
+            raise
+        if fetched.exchange_at and not self._host.agrees(fetched.exchange_at, fetched.middle_at):
+            try:
+                self._host.measure(began)
+            except Trouble as trouble:
+                log.warning("the clock offset could not be measured: %s", trouble.detail)
+        return fetched
+
+    # What it means
+
+    def _settle(self, job: _Job, value: Fetched | str | Exception) -> Iterable[Outcome]:
+        if job.asks_uid:
+            self._settle_uid(job, value)
+        elif isinstance(value, Fetched):
+            yield from self._settle_reading(job, value)
+        elif isinstance(value, KeyRefused | RequestRefused):
+            interval = timedelta(seconds=self._plan.interval_seconds)
+            refusal = refuse(job.memory, job.fingerprint, value, self._slot(job), interval, self._clock.now())
+            self._remember(job, replace(job.memory, refusal=refusal))
+            job.trouble = value
+            yield self._give_up(job)
+        elif isinstance(value, RateLimited):
+            now = self._clock.now()
+            until = unblocked_at(value, now, self._clock.chance())
+            self._remember_block(job, value, until)
+            yield from self._again(job, value, (until - now).total_seconds())
+        elif isinstance(value, ClockSkew):
+            if job.skewed:
+                job.trouble = value
+                yield self._give_up(job)
+            else:
+                job.skewed = True
+                yield from self._again(job, value, 0.0)
+        elif isinstance(value, Lost):
+            trouble = Unreachable(Reason.UNREACHABLE, "no answer, and no end of waiting for one")
+            yield from self._again(job, trouble, pause_seconds(job.attempts, self._clock.chance()))
+        elif isinstance(value, Trouble):
+            yield from self._again(job, value, pause_seconds(job.attempts, self._clock.chance()))
+        else:
+            error = value if isinstance(value, Exception) else None
+            log.error("%s: unexpected %s", job.account, type(value).__name__, exc_info=error)
+            yield self._failure(job, Reason.DEFECT, f"unexpected {type(value).__name__}")
+
+    def _again(self, job: _Job, trouble: Trouble, pause: float) -> Iterable[Outcome]:
+        """Queue the job again after the pause, where its attempts, its time and its slot allow that."""
+        job.trouble = trouble
+        if isinstance(trouble, MalformedAnswer):
+            job.malformed = trouble
+        due = self._clock.monotonic() + pause
+        end = slot_end(self._slot(job), self._plan.interval_seconds)
+        in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < end
+        if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot:
+            log.info("%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
+            self._queue(job, due)
+        else:
+            yield self._give_up(job)
+
+    def _settle_reading(self, job: _Job, fetched: Fetched) -> Iterable[Outcome]:
+        if job.memory.refusal or job.memory.blocked_until:
+            self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
+        reading = self._reading(job, fetched.requested_at, fetched.latency_ms, fetched.body)
+        yield reading
+        slot_at = self._slot(job)
+        if reading.slot_at != slot_at:
+            yield self._failure(job, Reason.OVERRUN, "the request left when the slot had just ended")
+        if reading.uid is None:
+            self._nameless.append(job)
+
+    def _ask_uids(self) -> None:
+        """Ask who is behind the keys not seen before: only now that their readings are kept."""
+        nameless, self._nameless = self._nameless, []
+        for job in nameless:
+            job.asks_uid = True
+            self._send(job, self._clock.monotonic(), partial(self._source.uid, job.account, self._host.offset_ms))
+
+    def _reading(self, job: _Job, requested_at: datetime, latency_ms: int, body: bytes) -> Reading:
+        return Reading(
+            account=job.account,
+            environment=self._source.environment,
+            slot_at=slot_of(self._host.believed(requested_at), self._plan.interval_seconds),
+            interval_seconds=self._plan.interval_seconds,
+            requested_at=requested_at,
+            latency_ms=latency_ms,
+            clock_offset_ms=self._host.memory.clock_offset_ms,
+            attempts=job.attempts,
+            key_fingerprint=job.fingerprint,
+            uid=job.memory.uids.get(job.fingerprint),
+            bodies=(body,),
+        )
+
+    def _settle_uid(self, job: _Job, value: Fetched | str | Exception) -> None:
+        if isinstance(value, str):
+            self._remember(job, replace(job.memory, uids={**job.memory.uids, job.fingerprint: value}))
+        else:
+            detail = value.detail if isinstance(value, Trouble) else f"unexpected {type(value).__name__}"
+            log.warning("%s: the UID behind its key is not known yet (%s); asked again next slot", job.account, detail)
+
+    def _give_up(self, job: _Job) -> Outcome:
+        """The job's outcome when it is not asked any more in this slot."""
+        if job.malformed is not None and job.trouble is job.malformed:
+            # Filed like a reading: load will not understand it either, and puts body and failure where they belong.
+            last = job.malformed
+            return self._reading(job, last.requested_at, last.latency_ms, last.body)
+        if job.trouble is None:
+            return self._failure(job, Reason.OVERRUN, "the slot ended before it could be asked")
+        return self._failure(job, Reason(job.trouble.reason), job.trouble.detail)
+
+    def _failure(self, job: _Job, reason: Reason, detail: str) -> Failure:
+        now = self._clock.now()
+        return Failure(
+            account=job.account,
+            environment=self._source.environment,
+            slot_at=self._slot(job),
+            interval_seconds=self._plan.interval_seconds,
+            reason=reason,
+            detail=detail,
+            attempts=job.attempts,
+            first_at=job.first_at or job.started_at,
+            last_at=now,
+        )
+
+    def _slot(self, job: _Job) -> datetime:
+        return slot_of(self._host.believed(job.started_at), self._plan.interval_seconds)
+
+    def _remember(self, job: _Job, memory: AccountMemory) -> None:
+        job.memory = memory
+        self._remembered.keep_account(job.account, memory)
+
+    def _remember_block(self, job: _Job, trouble: RateLimited, until: datetime) -> None:
+        if trouble.whole_host:
+            self._host.block(until)
+        else:
+            self._remember(job, replace(job.memory, blocked_until=until))
+
+    def _keep_all(self, outcomes: Iterable[Outcome]) -> None:
+        group = list(outcomes)
+        if group:
+            self._keep(group)

@@ -40,6 +40,7 @@ class Provenance(StrEnum):
 class Reason(StrEnum):
     """Why a slot has no snapshot: the closed vocabulary of ``failure.reason``."""
 
+    KEY_MISSING = "key_missing"  # its key could not be read from the settings
     KEY_REFUSED = "key_refused"  # the key or its secret is wrong, deleted or expired
     IP_NOT_ALLOWED = "ip_not_allowed"  # the key is bound to other addresses than this host's
     PERMISSION_MISSING = "permission_missing"  # the key lacks the permission Read
@@ -60,11 +61,20 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One whole ``code: 0`` answer as it came: our clock when its request was sent, the time to its last byte, the body."""
+    """One whole ``code: 0`` answer as it came: our clock when its request was sent, the time to its last byte, the body.
+
+    ``exchange_at`` is the answer's own clock as far as it could be seen without judging the rest; None where it has none.
+    """
 
     requested_at: datetime
     latency_ms: int
     body: bytes
+    exchange_at: datetime | None = None
+
+    @property
+    def middle_at(self) -> datetime:
+        """The middle of the request by our own clock."""
+        return self.requested_at + timedelta(milliseconds=self.latency_ms / 2)
 
 
 @dataclass(frozen=True, slots=True)

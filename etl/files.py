@@ -1,0 +1,46 @@
+"""Files that are private, and on the disk when they are said to be."""
+
+import os
+from pathlib import Path
+
+from etl.errors import CannotCreate
+
+
+def make_private_directory(directory: Path) -> None:
+    """Create a directory that only its owner can enter, and its parents where missing, on the disk. Raises CannotCreate."""
+    if directory.is_dir():
+        return
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        flush_directory(directory.parent)
+    except OSError as error:
+        raise CannotCreate(f"cannot create the directory {directory}: {error.strerror}") from None
+
+
+def write_and_flush(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, and wait until its bytes are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_directory(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put new content in place of a file's in one step, so that a reader sees the old or the new. Raises OSError."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    write_and_flush(unfinished, content)
+    unfinished.replace(path)

@@ -1,0 +1,61 @@
+"""When to ask again: pauses within a slot, and what is remembered of refusals and blocks for the slots after."""
+
+from datetime import datetime, timedelta
+
+from etl.errors import RateLimited, Trouble
+from etl.grid import instant_text
+from etl.remembered import AccountMemory, Refusal
+
+MAX_ATTEMPTS = 12
+MAX_PAUSE_SECONDS = 30.0
+# Where BingX limits us without saying until when.
+UNNAMED_BLOCK = timedelta(minutes=5)
+# Of a block that is said to last longer than this, the clock it was written by is doubted, not our right to ask.
+LONGEST_BLOCK = timedelta(days=1)
+# A refused key is asked for again at least this often, so that a mended one is not missed for long.
+LONGEST_BACK_OFF = timedelta(hours=1)
+
+
+def pause_seconds(attempts: int, chance: float) -> float:
+    """The pause after so many failed attempts: doubling, with jitter so that accounts do not return together."""
+    return min(MAX_PAUSE_SECONDS, 2.0 ** (attempts - 1)) * (0.5 + chance / 2)
+
+
+def unblocked_at(trouble: RateLimited, now: datetime, chance: float) -> datetime:
+    """When a rate-limited account may be asked again, up to a second later than BingX said."""
+    named = trouble.until if trouble.until and trouble.until <= now + LONGEST_BLOCK else now + UNNAMED_BLOCK
+    return max(named, now) + timedelta(seconds=chance)
+
+
+def still_blocked(now: datetime, *blocked_until: datetime | None) -> datetime | None:
+    """The latest of the remembered times that is still to come, unless a clock must have jumped since it was noted."""
+    return max((at for at in blocked_until if at and now < at <= now + LONGEST_BLOCK), default=None)
+
+
+def refuse(
+    memory: AccountMemory, fingerprint: str, trouble: Trouble, slot_at: datetime, interval: timedelta, now: datetime
+) -> Refusal:
+    """What to remember when a key is refused: the slots left out double with every refusal of the same key."""
+    before = memory.refusal if memory.refusal and memory.refusal.key_fingerprint == fingerprint else None
+    times = before.times + 1 if before else 1
+    return Refusal(
+        key_fingerprint=fingerprint,
+        reason=trouble.reason,
+        detail=trouble.detail,
+        times=times,
+        since=before.since if before else now,
+        ask_again_at=slot_at + min(interval * 2 ** min(times, 20), LONGEST_BACK_OFF),
+    )
+
+
+def held_off(memory: AccountMemory, fingerprint: str, slot_at: datetime) -> str | None:
+    """Why an account is not asked in this slot, or None. A new key, or a jump of the clock, ends the waiting."""
+    refusal = memory.refusal
+    if refusal is None or refusal.key_fingerprint != fingerprint:
+        return None
+    if not slot_at < refusal.ask_again_at <= slot_at + LONGEST_BACK_OFF:
+        return None
+    return (
+        f"{refusal.reason} since {instant_text(refusal.since)} ({refusal.detail}); "
+        f"asked again from {instant_text(refusal.ask_again_at)}"
+    )

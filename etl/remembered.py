@@ -1,0 +1,98 @@
+"""What has to outlive a run: the UID behind each key, refusals, blocks and the clock offset, in small files.
+
+They are hints. A missing or damaged file is an empty one: at worst BingX is asked once more than necessary.
+"""
+
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from etl.files import make_private_directory, replace_file
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A key, by its fingerprint, was refused ``times`` slots in a row; it is not asked again before ``ask_again_at``."""
+
+    key_fingerprint: str
+    reason: str
+    detail: str
+    times: int
+    since: datetime
+    ask_again_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMemory:
+    """One account: the UID behind each key seen, by the key's fingerprint; its refusal; until when BingX limits it."""
+
+    uids: dict[str, str] = field(default_factory=dict)
+    refusal: Refusal | None = None
+    blocked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """What holds for every account of this host: the exchange's clock minus ours, and until when this address is limited."""
+
+    clock_offset_ms: int | None = None
+    blocked_until: datetime | None = None
+
+
+class Remembered:
+    """The files, one per account and one for the host, in the state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.accounts_directory = state_dir / "remembered" / "accounts"
+        self._host_file = state_dir / "remembered" / "host.json"
+
+    def account(self, name: str) -> AccountMemory:
+        """What is remembered of an account."""
+        return _read(self._account_file(name), AccountMemory())
+
+    def host(self) -> HostMemory:
+        """What is remembered of the host."""
+        return _read(self._host_file, HostMemory())
+
+    def keep_account(self, name: str, memory: AccountMemory) -> None:
+        """Remember it. A disk that refuses costs a hint, not a reading: it is logged."""
+        _write(self._account_file(name), memory)
+
+    def keep_host(self, memory: HostMemory) -> None:
+        """The same for the host."""
+        _write(self._host_file, memory)
+
+    def forget(self, name: str) -> None:
+        """Nothing is remembered of the account any more."""
+        with contextlib.suppress(OSError):
+            self._account_file(name).unlink(missing_ok=True)
+
+    def _account_file(self, name: str) -> Path:
+        return self.accounts_directory / f"{name}.json"
+
+
+def _read(path: Path, default: T) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type(default))
+    except FileNotFoundError:
+        return default
+    except (OSError, msgspec.MsgspecError) as error:
+        log.warning("%s is passed over: %s", path, type(error).__name__)
+        return default
+
+
+def _write(path: Path, memory: AccountMemory | HostMemory) -> None:
+    try:
+        make_private_directory(path.parent.parent)
+        make_private_directory(path.parent)
+        replace_file(path, msgspec.json.encode(memory))
+    except Exception as error:  # noqa: BLE001 - whatever refuses a hint, the reading goes on
+        log.warning("%s could not be written: %s", path, type(error).__name__)

@@ -1,0 +1,261 @@
+"""Outcomes on disk: from :meth:`Spool.put` on, a reading cannot be lost; it goes only after the history has it.
+
+One file per outcome. Format 1: a line ``bingx-etl-spool 1 <SHA-256 of the rest>``, a line of JSON with the fields, then
+the raw bodies, byte for byte, so that a person can read them with ``cat``. A file appears under its final name by rename
+when it is whole and on the disk; one that was whole but not yet renamed when its writer died is adopted.
+"""
+
+import hashlib
+import itertools
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from etl.errors import DiskError, NotUnderstood
+from etl.files import flush_directory, make_private_directory, write_and_flush
+from etl.grid import to_ms
+from etl.model import Failure, Outcome, Reading
+
+log = logging.getLogger(__name__)
+
+MAGIC = b"bingx-etl-spool"
+FORMAT = 1
+SUFFIX = ".outcome"
+UNFINISHED = ".unfinished"
+# A file still without its final name after this long belongs to a writer that died while writing it.
+ABANDONED_AFTER_SECONDS = 600
+KINDS: dict[str, type[Outcome]] = {"reading": Reading, "failure": Failure}
+
+
+class FromTheFuture(NotUnderstood):
+    """A spool file of a later program than this one: it waits in place until the program is upgraded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One spool file that could be read. ``name`` is None for an outcome that the disk refused: it is only in memory."""
+
+    name: str | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One file that was set aside, why and when."""
+
+    name: str
+    reason: str
+    detail: str
+    at: datetime | None
+
+
+class Spool:
+    """The outcomes that wait on disk, oldest slot first, and the quarantine beside them.
+
+    Many processes may put, load and quarantine at the same time: every step is one atomic rename or unlink, and a file
+    that another process has taken meanwhile is simply gone.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.directory = state_dir / "spool"
+        self.quarantine_directory = state_dir / "quarantine"
+
+    def prepare(self) -> None:
+        """Create the directories, for their owner only. Raises CannotCreate."""
+        for directory in (self.directory.parent, self.directory, self.quarantine_directory):
+            make_private_directory(directory)
+
+    def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
+        """Write a group of outcomes and flush it; only what is safely on disk has a name in the entry returned for it.
+
+        The second value is the disk's last refusal, if there was any. The directory is flushed once for the group.
+        """
+        entries: list[Entry] = []
+        refusal: OSError | None = None
+        for outcome in outcomes:
+            try:
+                entries.append(Entry(self._write(outcome), outcome))
+            except OSError as error:
+                refusal = error
+                entries.append(Entry(None, outcome))
+        try:
+            flush_directory(self.directory)
+        except OSError as error:
+            return [Entry(None, entry.outcome) for entry in entries], error
+        return entries, refusal
+
+    def _write(self, outcome: Outcome) -> str:
+        # By slot, then by the time it was read: the order of names is the order in which outcomes win.
+        slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
+        name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
+        unfinished = self.directory / f".{name}{UNFINISHED}"
+        try:
+            write_and_flush(unfinished, encode(outcome))
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        try:
+            unfinished.rename(self.directory / name)
+        except FileNotFoundError:
+            pass  # another process saw it whole and adopted it: it is in the spool, or already in the history
+        return name
+
+    def depth(self) -> int:
+        """How many outcomes wait."""
+        return len(self.names())
+
+    def names(self) -> list[str]:
+        """The files that wait, oldest slot first, after adopting what a writer that died had finished."""
+        try:
+            found = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DiskError(f"cannot read the spool {self.directory}: {error.strerror}") from None
+        names = [name for name in found if name.endswith(SUFFIX) and not name.startswith(".")]
+        for name in found:
+            if name.endswith(UNFINISHED) and (adopted := self._adopt(name)):
+                names.append(adopted)
+        return sorted(names)
+
+    def _adopt(self, unfinished: str) -> str | None:
+        path = self.directory / unfinished
+        try:
+            age = abs(time.time() - path.stat().st_mtime)
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            decode(content)
+        except NotUnderstood:
+            if age > ABANDONED_AFTER_SECONDS:
+                self._set_aside(unfinished, "torn: its writer died while writing it")
+            return None
+        name = unfinished.removeprefix(".").removesuffix(UNFINISHED)
+        try:
+            path.rename(self.directory / name)
+        except OSError:
+            return None
+        return name
+
+    def read(self, names: Iterable[str]) -> Iterator[Entry]:
+        """The entries of these files. What cannot be understood is quarantined; what is gone meanwhile is passed over.
+
+        A file of a later format, or one that the disk refuses to read, stays where it is and is passed over.
+        """
+        for name in names:
+            try:
+                yield Entry(name, decode((self.directory / name).read_bytes()))
+            except FileNotFoundError:
+                continue
+            except FromTheFuture as error:
+                log.warning("%s waits for an upgrade of this program: %s", name, error)
+            except NotUnderstood as error:
+                self._set_aside(name, str(error))
+            except OSError as error:
+                log.error("cannot read %s: %s", self.directory / name, error.strerror)
+
+    def _set_aside(self, name: str, why: str) -> None:
+        try:
+            self.quarantine(name, "unreadable", why)
+        except DiskError as error:
+            log.error("%s", error)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Let go of outcomes that the history has. Called only after COMMIT; a replay of one that stays is harmless."""
+        for name in names:
+            try:
+                (self.directory / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise DiskError(f"cannot remove {self.directory / name}: {error.strerror}") from None
+
+    def quarantine(self, name: str, reason: str, detail: str) -> None:
+        """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays where it is."""
+        target = name.removeprefix(".")
+        note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
+        try:
+            write_and_flush(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
+            (self.directory / name).rename(self.quarantine_directory / target)
+            flush_directory(self.quarantine_directory)
+        except FileNotFoundError:
+            return  # another process quarantined it first
+        except OSError as error:
+            raise DiskError(f"cannot quarantine {name}: {error.strerror}") from None
+
+    def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
+        """The same for an outcome that the disk had refused to take before. Raises DiskError."""
+        try:
+            self.quarantine(self._write(outcome), reason, detail)
+        except OSError as error:
+            raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {error.strerror}") from None
+
+    def quarantined(self) -> list[Quarantined]:
+        """What was set aside, oldest slot first."""
+        try:
+            names = sorted(os.listdir(self.quarantine_directory))
+        except FileNotFoundError:
+            return []
+        return [self._quarantined(name) for name in names if not name.endswith(".reason")]
+
+    def _quarantined(self, name: str) -> Quarantined:
+        try:
+            note = msgspec.json.decode((self.quarantine_directory / f"{name}.reason").read_bytes())
+            return Quarantined(name, note["reason"], note["detail"], datetime.fromisoformat(note["at"]))
+        except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return Quarantined(name, "unknown", "its note is missing or unreadable", None)
+
+    def release(self, name: str) -> None:
+        """Put a quarantined file back into the spool, to be loaded again. Raises DiskError."""
+        try:
+            (self.quarantine_directory / name).rename(self.directory / name.removesuffix(UNFINISHED))
+            (self.quarantine_directory / f"{name}.reason").unlink(missing_ok=True)
+            flush_directory(self.directory)
+        except OSError as error:
+            raise DiskError(f"cannot release {name}: {error.strerror}") from None
+
+
+def encode(outcome: Outcome) -> bytes:
+    """An outcome in the present format."""
+    bodies: tuple[bytes, ...] = ()
+    if isinstance(outcome, Reading):
+        bodies, outcome = outcome.bodies, replace(outcome, bodies=())
+    fields = msgspec.to_builtins(outcome)
+    fields["kind"] = next(kind for kind, cls in KINDS.items() if isinstance(outcome, cls))
+    fields["bodies"] = [len(body) for body in bodies]
+    rest = msgspec.json.encode(fields) + b"\n" + b"".join(bodies)
+    return b"%s %d %s\n" % (MAGIC, FORMAT, hashlib.sha256(rest).hexdigest().encode()) + rest
+
+
+def decode(data: bytes) -> Outcome:
+    """An outcome read back; raises NotUnderstood where a byte of it is missing or changed, FromTheFuture for a later format."""
+    head, _, rest = data.partition(b"\n")
+    match = re.fullmatch(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC, head)
+    if match is None:
+        raise NotUnderstood("not a spool file, or its first line is damaged")
+    if int(match[1]) > FORMAT:
+        raise FromTheFuture(f"format {int(match[1])} is newer than this program's {FORMAT}")
+    if hashlib.sha256(rest).hexdigest().encode() != match[2]:
+        raise NotUnderstood("damaged: its checksum does not match")
+    line, _, raw = rest.partition(b"\n")
+    try:
+        fields = msgspec.json.decode(line)
+        lengths = fields.pop("bodies")
+        if fields["kind"] == "reading":
+            ends = list(itertools.accumulate(lengths))
+            fields["bodies"] = ()
+            reading = msgspec.convert(fields, Reading)
+            return replace(
+                reading, bodies=tuple(raw[end - size : end] for size, end in zip(lengths, ends, strict=True))
+            )
+        return msgspec.convert(fields, KINDS[fields["kind"]])
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        raise NotUnderstood(f"whole, but not an outcome: {type(error).__name__}") from None
