@@ -1,0 +1,255 @@
+"""BingX over HTTP, as requests speaks it: one call, one answer or one Trouble. The only home of requests."""
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, NoReturn, cast
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import ProxyManager
+from urllib3.exceptions import HTTPError
+
+from etl.bingx.address import check_base_url, check_proxy_url, environment_of
+from etl.bingx.answers import parse_server_time, parse_uid
+from etl.bingx.body import read_body
+from etl.bingx.codes import trouble_of_code, trouble_of_status
+from etl.bingx.envelope import peek
+from etl.bingx.network import POOLS, Deadline, Line, WatchedPool, words_for
+from etl.bingx.redaction import redact
+from etl.bingx.signing import Credential, query_string, signature
+from etl.bingx.tls import trust
+from etl.errors import MalformedAnswer, NotUnderstood, SettingsError, Unreachable
+from etl.grid import to_ms
+from etl.model import Fetched, Reason
+
+__all__ = ["Client", "Credential"]
+
+OVERVIEW = "/openApi/account/v1/allAccountBalance"
+UID = "/openApi/account/v1/uid"
+SERVER_TIME = "/openApi/swap/v2/server/time"
+
+# Firewalls forget idle connections without telling; ours would then wait for its deadline.
+IDLE_SECONDS = 30
+FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
+HEADERS = {"User-Agent": "bingx-etl", "Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+class Client:
+    """One BingX. Any number of threads may call at once; each exchange has a session to itself while it lasts.
+
+    A call raises Trouble and nothing else, in at most ``request_timeout_seconds`` (twice that with a fallback), unless
+    looking up a name hangs, which nobody can interrupt. No answer's, no exception's text holds key, secret, signature.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        fallback_base_url: str | None = None,
+        proxy: str | None = None,
+        ca_bundle: Path | None = None,
+        request_timeout_seconds: float = 10,
+        recv_window_ms: int = 5000,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``ca_bundle`` is trusted beside certifi's authorities. Raises SettingsError."""
+        self._base_urls = [check_base_url(url) for url in (base_url, fallback_base_url) if url is not None]
+        if len({environment_of(url) for url in self._base_urls}) > 1:
+            raise SettingsError("the fallback base URL is another environment's: the two would mix in one history")
+        self._proxies = {} if proxy is None else dict.fromkeys(("http", "https"), check_proxy_url(proxy))
+        addresses = [*self._base_urls, *self._proxies.values()]
+        needs_tls = ca_bundle is not None or any(url.startswith("https:") for url in addresses)
+        self._tls = trust(ca_bundle) if needs_tls else None
+        self._timeout = request_timeout_seconds
+        self._recv_window_ms = recv_window_ms
+        self._now = now
+        self._monotonic = monotonic
+        self._idle: list[_Session] = []
+
+    def balances(self, credential: Credential, clock_offset_ms: int) -> Fetched:
+        """The overview of all wallets, raw. ``clock_offset_ms`` is the exchange's clock minus ours.
+
+        Only that it says ``code: 0`` is known of the answer: the rest is for :mod:`etl.bingx.answers`.
+        """
+        return self._call(OVERVIEW, credential, clock_offset_ms)
+
+    def uid(self, credential: Credential, clock_offset_ms: int) -> str:
+        """The UID of the user whom the key belongs to."""
+        fetched = self._call(UID, credential, clock_offset_ms)
+        try:
+            return parse_uid(fetched.body)
+        except NotUnderstood as error:
+            _malformed(str(error), fetched)
+
+    def server_time_offset_ms(self) -> int:
+        """The exchange's clock minus ours, measured now; the server is taken to answer halfway through."""
+        fetched = self._call(SERVER_TIME, None, 0)
+        try:
+            server_ms = parse_server_time(fetched.body)
+        except NotUnderstood as error:
+            _malformed(str(error), fetched)
+        return server_ms - to_ms(fetched.requested_at + timedelta(milliseconds=fetched.latency_ms / 2))
+
+    def close(self) -> None:
+        """Close the connections kept alive; the client can be used all the same."""
+        while (session := self._take_idle()) is not None:
+            session.close()
+
+    def _call(self, path: str, credential: Credential | None, clock_offset_ms: int) -> Fetched:
+        failures = []
+        for base_url in self._base_urls:
+            try:
+                return self._ask(base_url, path, credential, clock_offset_ms)
+            except Unreachable as error:
+                failures.append(error.detail)
+        raise Unreachable(Reason.UNREACHABLE, "; fallback: ".join(failures))
+
+    def _ask(self, base_url: str, path: str, credential: Credential | None, clock_offset_ms: int) -> Fetched:
+        url, headers, secrets = f"{base_url}{path}", dict(HEADERS), list[str]()
+        if credential is not None:
+            timestamp = to_ms(self._now()) + clock_offset_ms
+            query = query_string({"recvWindow": self._recv_window_ms, "timestamp": timestamp})
+            signed = signature(credential.secret, query)
+            url += f"?{query}&signature={signed}"
+            headers["X-BX-APIKEY"] = credential.key
+            secrets = [credential.key, credential.secret, signed]
+        answer = self._exchange(url, headers)
+        body = redact(answer.body, secrets)
+        envelope = peek(body)
+        exchange_at = None if envelope is None else envelope.exchange_at
+        fetched = Fetched(answer.requested_at, answer.latency_ms, body, exchange_at)
+        if envelope is not None and envelope.code != 0:
+            message = redact(envelope.message.encode(errors="replace"), secrets).decode()
+            raise trouble_of_code(
+                envelope.code, message, answer.status, answer.headers, self._now(), clock_offset_ms=clock_offset_ms
+            )
+        if answer.status != HTTPStatus.OK:
+            raise trouble_of_status(answer.status, answer.headers, self._now(), clock_offset_ms=clock_offset_ms)
+        if answer.flaw is not None:
+            _malformed(answer.flaw, fetched)
+        if envelope is None:
+            _malformed("the answer is no JSON object with a code", fetched)
+        return fetched
+
+    def _exchange(self, url: str, headers: Mapping[str, str]) -> "_Answer":
+        session = self._take_idle() or _Session(self._tls)
+        if self._monotonic() - session.used_at > IDLE_SECONDS:
+            session.close()
+        requested_at, started = self._now(), self._monotonic()
+        deadline = session.line.deadline = Deadline(self._timeout, self._monotonic)
+        answer, words = None, ""
+        try:
+            response = session.get_streamed(url, headers, self._timeout, self._proxies)
+            with closing(response):
+                body, flaw = _body_of(response)
+            sent = started if deadline.connected_at is None else deadline.connected_at
+            latency_ms = round((self._monotonic() - sent) * 1000)
+            requested_at += timedelta(seconds=sent - started)
+            answer = _Answer(requested_at, latency_ms, response.status_code, response.headers, body, flaw)
+        except FAILURES as error:
+            words = words_for(error)
+        finally:
+            deadline.close()
+        session.used_at = self._monotonic()
+        self._idle.append(session)
+        # Without a length, a body that we cut off at the deadline looks like a whole one.
+        if deadline.passed and (answer is None or answer.status == HTTPStatus.OK):
+            answer, words = None, f"deadline of {self._timeout:g} s passed"
+        if answer is None:
+            # Raised out here, so that no exception that quotes the signature hangs on to this one.
+            raise Unreachable(Reason.UNREACHABLE, f"{urlsplit(url).hostname}: {words}")
+        return answer
+
+    def _take_idle(self) -> "_Session | None":
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    requested_at: datetime
+    latency_ms: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    flaw: str | None
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, tls: ssl.SSLContext | None, line: Line) -> None:
+        self._tls = tls
+        self._line = line
+        super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls, proxy_ssl_context=self._tls)
+        manager.pool_classes_by_scheme = POOLS
+        return cast("ProxyManager", manager)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> WatchedPool:
+        pool = cast("WatchedPool", super().get_connection_with_tls_context(*args, **kwargs))
+        pool.line = self._line
+        return pool
+
+    def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401  # urllib3's pool of either kind
+        # The context already holds the authorities; requests would read them from the disk for each connection.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class _Session(requests.Session):
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self.line = Line()
+        self.used_at = float("inf")
+        self.trust_env = False
+        # A cookie given to one account would be shown to the next.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Adapter(tls, self.line))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # there is never a target
+        # Even with redirects forbidden, requests reads a redirect's whole body to prepare the next request.
+        return None
+
+    def get_streamed(
+        self, url: str, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
+    ) -> requests.Response:
+        prepared = self.prepare_request(requests.Request("GET", url, headers=dict(headers)))
+        prepared.url = url  # byte for byte what was signed
+        return self.send(
+            prepared, stream=True, timeout=timeout, allow_redirects=False, proxies=dict(proxies), verify=True
+        )
+
+
+def _body_of(response: requests.Response) -> tuple[bytes, str | None]:
+    read = partial(response.raw.read, decode_content=False)
+    try:
+        return read_body(read, response.headers.get("Content-Encoding", ""))
+    except FAILURES:
+        # A refusal is one even where its text broke off: a ban must not pass for a network failure.
+        if response.status_code == HTTPStatus.OK:
+            raise
+        return b"", None
+
+
+def _malformed(detail: str, fetched: Fetched) -> NoReturn:
+    raise MalformedAnswer(
+        Reason.MALFORMED, detail, fetched.body, requested_at=fetched.requested_at, latency_ms=fetched.latency_ms
+    ) from None
