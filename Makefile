@@ -106,7 +106,8 @@ drift: venv  ## do the migrations make the schema that the code expects?
 	@true
 
 .PHONY: lock
-lock: venv  ## write the lock files again after pyproject.toml changed; ARGS=--upgrade takes the newest versions
+lock:  ## write the lock files again after pyproject.toml changed; ARGS=--upgrade takes the newest versions
+	@[ -x "$(BIN)/python" ] || $(MAKE) venv
 	@[ -x build/lock/bin/uv ] || { $(BIN)/python -m venv build/lock && \
 	    build/lock/bin/python -m pip install --quiet --require-hashes -r requirements/lock.txt; }
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
