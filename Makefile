@@ -102,8 +102,10 @@ types: venv  ## types, strictly
 	@$(BIN)/python -m mypy
 
 .PHONY: drift
-drift: venv  ## do the migrations make the schema that the code expects?
-	@true
+drift: venv  ## do the migrations make the schema that the code declares?
+	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
+	BINGX_ETL_DATABASE_URL="sqlite:///$$directory/drift.db" && export BINGX_ETL_DATABASE_URL && \
+	$(BIN)/python -m alembic upgrade head && $(BIN)/python -m alembic check
 
 .PHONY: lock
 lock:  ## write the lock files again after pyproject.toml changed; ARGS=--upgrade takes the newest versions
