@@ -135,7 +135,8 @@ class Client:
                 envelope.code, message, answer.status, answer.headers, self._now(), clock_offset_ms=clock_offset_ms
             )
         if answer.status != HTTPStatus.OK:
-            raise trouble_of_status(answer.status, answer.headers, self._now(), clock_offset_ms=clock_offset_ms)
+            text = body.decode(errors="replace")
+            raise trouble_of_status(answer.status, text, answer.headers, self._now(), clock_offset_ms=clock_offset_ms)
         if answer.flaw is not None:
             _malformed(answer.flaw, fetched)
         if envelope is None:

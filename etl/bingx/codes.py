@@ -39,6 +39,7 @@ HOST_LIMITED: Mapping[int, str] = {
     418: "this host is banned for a while, for too many requests",
     429: "too many requests from this host",
 }
+AFTER = r"\bafter\b[^0-9]{0,20}"  # any page may contain a number of 13 digits
 PASSING = frozenset({408, 425})  # the server was too slow or too early: nothing is wrong with the request
 
 
@@ -60,16 +61,21 @@ def trouble_of_code(
         return RequestRefused(Reason.REQUEST_REFUSED, f"our request was called wrong: please report it. {said}")
     # A ban announced under a code that is not known yet is a ban all the same, and asking on would prolong it.
     if code in RATE_LIMITED or (code not in UNWELL and re.search(r"(?:unblocked|retry) after\D", message)):
-        until = _named_in(message, now, clock_offset_ms) or _retry_after(headers, now, clock_offset_ms)
+        until = _named_in(message, "", now, clock_offset_ms) or _retry_after(headers, now, clock_offset_ms)
         return RateLimited(Reason.RATE_LIMITED, f"too many requests. {said}", until, whole_host=status in (418, 429))
     unwell = "BingX is unwell" if code in UNWELL else "an unknown code"
     return Unavailable(Reason.UNAVAILABLE, f"{unwell}. {said}")
 
 
-def trouble_of_status(status: int, headers: Mapping[str, str], now: datetime, *, clock_offset_ms: int = 0) -> Trouble:
-    """What an HTTP status other than 200 means where the body is none of BingX's."""
+def trouble_of_status(
+    status: int, text: str, headers: Mapping[str, str], now: datetime, *, clock_offset_ms: int = 0
+) -> Trouble:
+    """What an HTTP status other than 200 means where the body is none of BingX's JSON.
+
+    ``text`` is the body, which may be anything; only the time when a rate limit ends is looked for in it.
+    """
     if status in HOST_LIMITED:
-        until = _retry_after(headers, now, clock_offset_ms)
+        until = _named_in(text, AFTER, now, clock_offset_ms) or _retry_after(headers, now, clock_offset_ms)
         if until is None and status == HTTPStatus.FORBIDDEN:
             until = now + FIREWALL_PAUSE
         detail = f"{HOST_LIMITED[status]} (HTTP {status})"
@@ -93,9 +99,12 @@ def quoted(message: str) -> str:
     return f': "{clean}"' if clean else ""
 
 
-def _named_in(message: str, now: datetime, clock_offset_ms: int) -> datetime | None:
-    times = re.findall(r"(?<![0-9])[0-9]{13}(?![0-9])", message)
-    return _plausible(from_ms(int(times[-1]) - clock_offset_ms), now) if times else None
+def _named_in(message: str, before: str, now: datetime, clock_offset_ms: int) -> datetime | None:
+    times = re.findall(before + r"(?<![0-9])([0-9]{13})(?![0-9])", message)
+    try:
+        return _plausible(from_ms(int(times[-1]) - clock_offset_ms), now) if times else None
+    except OverflowError:
+        return None
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime, clock_offset_ms: int) -> datetime | None:
