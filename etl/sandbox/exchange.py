@@ -211,7 +211,7 @@ class Exchange:
 
     def _refuse_replay(self, path: str, signature: str, now: float) -> None:
         # A signature that is older than its window and what a clock may be ahead is refused by its timestamp anyway.
-        while self._expiries and self._expiries[0][0] <= now:
+        while self._expiries and self._expiries[0][0] < now:
             self._signatures.discard(self._expiries.popleft()[1])
         if (path, signature) in self._signatures:
             self._replays += 1
