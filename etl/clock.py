@@ -19,11 +19,12 @@ TRUSTED_SKEW = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance, passed in so that a test can hold them still."""
+    """Time and chance, passed in. ``speed``: how many of its seconds pass in a real one; a test's clock may run faster."""
 
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     monotonic: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
+    speed: float = 1.0
 
 
 class HostClock:

@@ -106,7 +106,7 @@ class Extraction:
         self._host = HostClock(self._clock, remembered, source.clock_offset_ms)
         self._waiting: list[tuple[float, int, _Job]] = []
         self._order = itertools.count()
-        self._asking: Workers[_Job, Fetched | str] = Workers(self._clock.monotonic)
+        self._asking: Workers[_Job, Fetched | str] = Workers(self._clock)
         self._nameless: list[_Job] = []
 
     def run(self, accounts: Iterable[str]) -> None:
@@ -179,7 +179,7 @@ class Extraction:
         self._asking.submit(job, call, now + 4 * self._plan.request_timeout_seconds + 5)
 
     def _wait(self, now: float) -> list[tuple[_Job, Fetched | str | Exception]]:
-        timeout = TICK_SECONDS
+        timeout = TICK_SECONDS * self._clock.speed
         if self._waiting and len(self._asking) < MAX_WORKERS:
             timeout = min(timeout, max(self._waiting[0][0], self._plan.limiter.free_at(now)) - now)
         return self._asking.wait(timeout)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl.clock import Clock
-from etl.errors import NotUnderstood, SchemaNotAtHead, TryAgain
+from etl.errors import EtlError, NotUnderstood, SchemaNotAtHead
 from etl.extract import Extraction, Plan, Source, Stop
 from etl.grid import slot_of
 from etl.judge import judge
@@ -40,7 +40,7 @@ class Slot:
     recorded: list[Recorded] = field(default_factory=list)
     earlier: list[Loaded] = field(default_factory=list)  # quarantined now, of earlier slots
     earlier_stored: int = 0
-    database: TryAgain | None = None
+    database: EtlError | None = None
     disk: OSError | None = None
     lost: list[Outcome] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ class Recorder:
                     raise
                 self._upgrade()
                 self._loader.load(unspooled, report=report)
-        except TryAgain as error:
+        except EtlError as error:
             slot.database = error
         return results
 

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from etl.clock import Clock
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -20,8 +22,8 @@ class Workers(Generic[Key, Value]):
     interrupted. Only one thread may submit and wait.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._todo: queue.SimpleQueue[tuple[int, Callable[[], Value]] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[int, Value | Exception]] = queue.SimpleQueue()
         self._under_way: dict[int, tuple[Key, float]] = {}
@@ -49,7 +51,7 @@ class Workers(Generic[Key, Value]):
         """What came back, or is given up as Lost: at once if there is anything, after the timeout if not."""
         back: list[tuple[Key, Value | Exception]] = []
         try:
-            finished = self._done.get(timeout=max(0.0, timeout))
+            finished = self._done.get(timeout=max(0.0, timeout) / self._clock.speed)
             while True:
                 ticket, value = finished
                 if ticket in self._under_way:
@@ -57,7 +59,7 @@ class Workers(Generic[Key, Value]):
                 finished = self._done.get_nowait()
         except queue.Empty:
             pass
-        now = self._monotonic()
+        now = self._clock.monotonic()
         for ticket, (key, give_up_at) in list(self._under_way.items()):
             if give_up_at <= now:
                 del self._under_way[ticket]

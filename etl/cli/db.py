@@ -1,0 +1,41 @@
+"""``db``: the schema."""
+
+import sys
+
+import click
+
+from etl.bootstrap import migrations
+from etl.cli.command import Command, Group, settings
+from etl.cli.exits import Exit
+
+
+@click.group(cls=Group)
+def db() -> None:
+    """The schema of the database, through alembic.
+
+    SQLite is created and upgraded by itself, with a backup beside it. PostgreSQL is upgraded by `db upgrade` alone, by a
+    role that may create tables; recording needs none of those rights.
+    """
+
+
+@db.command(cls=Command)
+def upgrade() -> None:
+    """Create the schema, or bring it to the revision that this program needs."""
+    url = settings().database_url
+    migrations().upgrade(url)
+    sys.stderr.write(f"the schema is at {migrations().current(url)}\n")
+
+
+@db.command(cls=Command)
+def current() -> None:
+    """The revision of the schema, on stdout; nothing where there is no schema."""
+    sys.stdout.write(f"{migrations().current(settings().database_url) or ''}\n")
+
+
+@db.command(cls=Command)
+def check() -> int:
+    """Exit 0 where the schema is what this program needs, 1 with the differences where it is not."""
+    differences = migrations().check(settings().database_url)
+    for difference in differences:
+        sys.stdout.write(f"{difference}\n")
+    return Exit.FOUND if differences else Exit.DONE

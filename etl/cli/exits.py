@@ -1,0 +1,54 @@
+"""Exit codes, as in sysexits.h, and which of several wins."""
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from etl.model import Reason
+
+
+class Exit(IntEnum):
+    """What the contract promises."""
+
+    DONE = 0
+    FOUND = 1
+    USAGE = 2
+    NOT_UNDERSTOOD = 65
+    UNAVAILABLE = 69
+    BUG = 70
+    CANNOT_CREATE = 73
+    DISK = 74
+    TRY_AGAIN = 75
+    KEY_REFUSED = 77
+    SETTINGS = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+# The one that most needs a person wins.
+BY_NEED = (78, 77, 65, 70, 74, 73, 69, 75)
+
+BY_REASON = {
+    Reason.KEY_MISSING: Exit.SETTINGS,
+    Reason.KEY_REFUSED: Exit.KEY_REFUSED,
+    Reason.IP_NOT_ALLOWED: Exit.KEY_REFUSED,
+    Reason.PERMISSION_MISSING: Exit.KEY_REFUSED,
+    Reason.ACCOUNT_BLOCKED: Exit.KEY_REFUSED,
+    Reason.BACKING_OFF: Exit.KEY_REFUSED,
+    Reason.RATE_LIMITED: Exit.TRY_AGAIN,
+    Reason.UNAVAILABLE: Exit.UNAVAILABLE,
+    Reason.UNREACHABLE: Exit.UNAVAILABLE,
+    Reason.CLOCK_SKEW: Exit.UNAVAILABLE,
+    Reason.OVERRUN: Exit.UNAVAILABLE,
+    Reason.STOPPED: Exit.UNAVAILABLE,
+    Reason.MALFORMED: Exit.NOT_UNDERSTOOD,
+    Reason.REQUEST_REFUSED: Exit.BUG,
+    Reason.DEFECT: Exit.BUG,
+    Reason.IDENTITY_MISMATCH: Exit.SETTINGS,
+    Reason.SCHEDULE_CONFLICT: Exit.SETTINGS,
+}
+
+
+def most_needing(codes: Iterable[int]) -> int:
+    """The code that most needs a person; 0 where nothing does."""
+    given = set(codes)
+    return next((code for code in BY_NEED if code in given), Exit.DONE)

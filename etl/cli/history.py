@@ -1,0 +1,80 @@
+"""``report`` and ``gaps``: the views as tables."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time
+from typing import Any
+
+import click
+
+from etl.bootstrap import build_history
+from etl.cli.command import Command, settings
+from etl.cli.exits import Exit
+from etl.cli.output import format_option, write
+from etl.grid import parse_instant
+
+DAILY = (
+    "account",
+    "day",
+    "open_usdt",
+    "high_usdt",
+    "low_usdt",
+    "close_usdt",
+    "change_usdt",
+    "snapshots",
+    "expected",
+    "coverage",
+)
+GAPS = ("account", "gap_from", "gap_to", "missed", "reason")
+
+
+class Moment(click.ParamType[datetime]):
+    """A day, or an instant with a time zone, as an aware UTC datetime."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 - click's own
+        """``2026-12-31`` is its midnight in UTC."""
+        try:
+            if len(value) == len("2026-12-31"):
+                return datetime.combine(datetime.strptime(value, "%Y-%m-%d").date(), time(), UTC)  # noqa: DTZ007 - a date
+            return parse_instant(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-12-31, or 2026-12-31T23:00:00Z", param, ctx)
+
+
+def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--until", type=Moment(), help="Up to this day or instant (UTC)."),
+        click.option("--since", type=Moment(), help="From this day or instant (UTC)."),
+        click.option("--account", metavar="NAME", help="Only this account."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(cls=Command)
+@_range_options
+@format_option
+def report(account: str | None, since: datetime | None, until: datetime | None, form: str) -> None:
+    """What was recorded, day by day (UTC): open, high, low, close, change and coverage.
+
+    A day runs from midnight, exclusive, to the next midnight, inclusive. Change is the close minus the close of the day
+    before: it includes deposits and withdrawals, and is left open where the day before has no close. Coverage is the
+    share of the expected snapshots that are there and complete.
+    """
+    days = since.date() if since else None, until.date() if until else None
+    rows = build_history(settings()).daily(account, *days)
+    write(rows, DAILY, form, "nothing recorded in that time: bingx-etl snapshot records now")
+
+
+@click.command(cls=Command)
+@_range_options
+@format_option
+def gaps(account: str | None, since: datetime | None, until: datetime | None, form: str) -> int:
+    """Every run of expected slots without a usable snapshot, with its reason. Exits with 1 if there is any.
+
+    A run without a reason is one when nobody was there to know: the machine or the program was off.
+    """
+    rows = build_history(settings()).gaps(account, since, until)
+    write(rows, GAPS, form, "no gaps")
+    return Exit.FOUND if rows else Exit.DONE

@@ -1,0 +1,69 @@
+"""``init``: a config file to fill in, and the database."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from etl.bootstrap import create_database
+from etl.cli.command import CONFIG, Command
+from etl.errors import CannotCreate
+from etl.settings import SETTINGS, Setting, default_config_file, read_settings
+
+HEAD = """\
+# bingx-etl: what is recorded, how often, and where to.
+# Command line, then environment, then this file, then the default. What is commented out has its default.
+# The environment has the same names: interval is BINGX_ETL_INTERVAL.
+
+"""
+ACCOUNTS = """\
+# One table per account; the name is yours. A key with the permission Read is enough, and it should have no other.
+# A secret file holds one line and must be readable by its owner only: chmod 600.
+
+# [accounts.main]
+# api_key_file = "/absolute/path/main.key"
+# api_secret_file = "/absolute/path/main.secret"
+"""
+
+
+def config_text() -> str:
+    """The commented config file, with every setting there is."""
+    return HEAD + "".join(_commented(setting) + "\n" for setting in SETTINGS) + ACCOUNTS
+
+
+def _commented(setting: Setting) -> str:
+    return f'# {setting.help}\n# {setting.name} = "{setting.default or ""}"\n'
+
+
+@click.command(cls=Command)
+@click.pass_context
+def init(context: click.Context) -> None:
+    """Write a commented config file, readable by you only, and create the database where it is SQLite.
+
+    The file goes where --config says, else to $BINGX_ETL_CONFIG, else into your config directory. An existing file is
+    left as it is.
+    """
+    given = context.meta.get(CONFIG) or os.environ.get("BINGX_ETL_CONFIG")
+    path = (Path(given) if given else default_config_file()).expanduser().absolute()
+    if path.exists():
+        sys.stderr.write(f"{path} is there already and stays as it is\n")
+    else:
+        _create(path)
+        sys.stderr.write(f"wrote {path}: name your accounts and their key files in it\n")
+    chosen = read_settings(path)
+    if (database := create_database(chosen)) is not None:
+        sys.stderr.write(f"the database is {database}\n")
+    else:
+        sys.stderr.write("the database is PostgreSQL: bingx-etl db upgrade creates its tables\n")
+    sys.stdout.write(f"{path}\n")
+
+
+def _create(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(config_text())
+    except OSError as error:
+        raise CannotCreate(f"cannot create {path}: {error.strerror}; --config names another place") from None

@@ -1,0 +1,158 @@
+"""``snapshot``: one slot, for cron and systemd timers."""
+
+import logging
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from etl.bootstrap import build_recorder
+from etl.cli.command import Command, settings
+from etl.cli.exits import BY_REASON, Exit, most_needing
+from etl.cli.interruption import Interruption
+from etl.cli.progress import progress_of
+from etl.errors import NoSuchAccount
+from etl.grid import instant_text, slot_text
+from etl.keys import Keys, read_keys
+from etl.logs import configure
+from etl.model import Reading, Reason, Status
+from etl.recorder import Recorded, Slot
+
+log = logging.getLogger(__name__)
+
+
+@click.command(cls=Command)
+@click.option(
+    "--account", "names", metavar="NAME", multiple=True, help="Only this account; may be given several times."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per account and line on stdout.")
+@click.option("--force", is_flag=True, help="Ask with refused keys too, which are otherwise asked less and less often.")
+def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
+    """Record the present slot of every account, once, and exit.
+
+    Asks BingX for each account, writes the answers to disk first, then stores them and whatever waits there from before.
+    To be called once in each slot: with the interval of 5m, by the crontab line `*/5 * * * * bingx-etl snapshot`.
+
+    Running it twice in a slot, or two at once, is harmless: the first reading of a slot is kept. If the database is down
+    it exits with 75, the reading is safe, and the next run stores both.
+    """
+    chosen = settings()
+    keys = _choose(read_keys(chosen), names)
+    configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
+    recorder = build_recorder(chosen, keys, ask_refused=force)
+    unusable = {name: str(error) for name, error in keys.unusable.items()}
+    with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
+        slot = recorder.record(list(keys.usable), unusable, stop, advance)
+    _tell(slot, chosen.state_dir / "spool")
+    for recorded in sorted(slot.recorded, key=lambda r: (r.outcome.account, r.outcome.slot_at)):
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(_as_json(recorded)).decode() + "\n")
+        elif sys.stdout.isatty():
+            sys.stdout.write(_line(recorded) + "\n")
+    return stop.exit_code if stop.is_set() else _exit_code(slot)
+
+
+def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
+    if not names:
+        return keys
+    known = sorted({*keys.usable, *keys.unusable})
+    for name in names:
+        if name not in known:
+            raise NoSuchAccount(f"no account {name!r} in the settings; there are: {', '.join(known)}")
+        if name in keys.unusable and len(names) == 1:
+            raise keys.unusable[name]
+    return Keys(
+        {name: key for name, key in keys.usable.items() if name in names},
+        {name: error for name, error in keys.unusable.items() if name in names},
+    )
+
+
+def _tell(slot: Slot, spool: object) -> None:
+    """The log: one event per account and slot, and what needs a person."""
+    for recorded in slot.recorded:
+        outcome, failure = recorded.outcome, recorded.failure
+        reading = outcome if isinstance(outcome, Reading) else None
+        snapshot = recorded.snapshot
+        fields: dict[str, object] = {
+            "account": outcome.account,
+            "slot_at": slot_text(outcome.slot_at),
+            "outcome": "failed" if snapshot is None else snapshot.status.value,
+            "attempts": outcome.attempts,
+            "stored": recorded.stored,
+        }
+        if reading is not None:
+            fields["latency_ms"] = reading.latency_ms
+        if recorded.duplicate:
+            fields["duplicate"] = True
+        if failure is not None:
+            fields |= {"reason": failure.reason.value, "detail": failure.detail}
+        elif snapshot is not None and snapshot.reason:
+            fields["reason"] = snapshot.reason
+        if recorded.waits:
+            fields["waits"] = recorded.waits
+        doubtful = failure is not None or recorded.waits or (snapshot and snapshot.status is Status.PARTIAL)
+        log.log(logging.WARNING if doubtful else logging.INFO, "slot recorded", extra={"fields": fields})
+    if slot.earlier_stored:
+        log.info("stored %d outcomes of earlier runs that waited in the spool", slot.earlier_stored)
+    for loaded in slot.earlier:
+        reason = loaded.failure.reason if loaded.failure else "unknown"
+        log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
+    waiting = sum(not recorded.stored for recorded in slot.recorded)
+    if slot.database is not None:
+        log.error(
+            "%s. %d outcomes of this slot are safe in the spool %s; the next run stores them",
+            slot.database,
+            waiting - len(slot.lost),
+            spool,
+        )
+    for outcome in slot.lost:
+        log.error("LOST: neither the disk nor the database could take the outcome of %s", outcome.account)
+
+
+def _exit_code(slot: Slot) -> int:
+    codes: list[int] = [BY_REASON[r.failure.reason] for r in slot.recorded if r.failure]
+    codes += [BY_REASON[loaded.failure.reason] for loaded in slot.earlier if loaded.failure]
+    codes += [Exit.TRY_AGAIN for r in slot.recorded if not r.stored]
+    if slot.database is not None:
+        codes.append(slot.database.exit_code)
+    if slot.disk is not None:
+        codes.append(Exit.DISK)
+    return most_needing(codes)
+
+
+def _as_json(recorded: Recorded) -> dict[str, Any]:
+    outcome, snapshot, failure = recorded.outcome, recorded.snapshot, recorded.failure
+    line: dict[str, Any] = {"account": outcome.account, "slot_at": slot_text(outcome.slot_at)}
+    if snapshot is not None:
+        line |= {
+            "status": snapshot.status.value,
+            "taken_at": instant_text(snapshot.taken_at),
+            "total_usdt": None if snapshot.total is None else format(snapshot.total, "f"),
+            "balances": {
+                b.account_type: None if b.amount is None else format(b.amount, "f") for b in snapshot.balances
+            },
+        }
+        if snapshot.reason:
+            line["reason"] = snapshot.reason
+    elif failure is not None:
+        line |= {"status": "failed", "reason": failure.reason.value, "detail": failure.detail}
+    line |= {"stored": recorded.stored, "attempts": outcome.attempts}
+    if recorded.duplicate:
+        line["duplicate"] = True
+    return line
+
+
+def _line(recorded: Recorded) -> str:
+    """The same for a person."""
+    outcome, snapshot, failure = recorded.outcome, recorded.snapshot, recorded.failure
+    where = "stored" if recorded.stored else "waits in the spool"
+    if recorded.duplicate:
+        where = "the slot had its reading already: the first one is kept"
+    if snapshot is not None:
+        total = "no total" if snapshot.total is None else f"{snapshot.total:f} USDT"
+        what = f"{total}  ({snapshot.status.value}; {where})"
+    else:
+        reason = failure.reason if failure else Reason.DEFECT
+        what = f"failed: {reason.value}" + (f", {failure.detail}" if failure else "")
+    return f"{outcome.account}  {slot_text(outcome.slot_at)}  {what}"

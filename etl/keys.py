@@ -1,0 +1,121 @@
+"""The accounts that are to be read, each with its key: from the environment, the config file, or a credentials directory."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from etl.errors import SettingsError
+from etl.model import ACCOUNT_NAME
+from etl.secret_files import read_secret_file
+from etl.settings import ACCOUNT_KEYS, PREFIX, Settings
+
+DEFAULT_ACCOUNT = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What signs the requests of one account."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place that gives a secret."""
+
+    place: str
+    read: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The accounts with a key, and those without one, with the reason: one account's trouble is no other's."""
+
+    usable: Mapping[str, ApiKey]
+    unusable: Mapping[str, SettingsError]
+
+
+def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
+    """Every account with its key. Raises SettingsError where there is no account, or none with a usable key."""
+    usable: dict[str, ApiKey] = {}
+    unusable: dict[str, SettingsError] = {}
+    for name, sources in _sources(settings, environ).items():
+        try:
+            usable[name] = ApiKey(*(_secret(name, key, sources.get(key, [])) for key in ACCOUNT_KEYS))
+        except SettingsError as error:
+            unusable[name] = error
+    if not usable and unusable:
+        raise next(iter(unusable.values()))
+    if not usable:
+        raise SettingsError(
+            "no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), "
+            "or write accounts into the file that bingx-etl init makes"
+        )
+    return Keys(usable, unusable)
+
+
+def _sources(settings: Settings, environ: Mapping[str, str]) -> dict[str, dict[str, list[Source]]]:
+    """By account and key: every place that gives it."""
+    found: dict[str, dict[str, list[Source]]] = {}
+
+    def account(name: str) -> dict[str, list[Source]]:
+        if not ACCOUNT_NAME.fullmatch(name):
+            raise SettingsError(
+                f"account name {name!r}: at most 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+            )
+        return found.setdefault(name, {})
+
+    def add(name: str, key: str, place: str, read: Callable[[], str]) -> None:
+        account(name).setdefault(key, []).append(Source(place, read))
+
+    def add_file(name: str, key: str, place: str, path: Path) -> None:
+        add(name, key, place, lambda: read_secret_file(path, place, environ))
+
+    single = environ.get(f"{PREFIX}ACCOUNT", DEFAULT_ACCOUNT)
+    for key in ACCOUNT_KEYS:
+        variable = f"BINGX_{key.upper()}"
+        if variable in environ:
+            add(single, key, variable, partial(environ.__getitem__, variable))
+        if f"{variable}_FILE" in environ:
+            add_file(single, key, f"{variable}_FILE", Path(environ[f"{variable}_FILE"]))
+    for file in _credentials(environ):
+        owner, _, key = file.name.rpartition("bingx_")
+        if key in ACCOUNT_KEYS and (not owner or owner.endswith(".")):
+            add_file(owner.removesuffix(".") or single, key, f"credential {file.name}", file)
+    for name, table in settings.account_tables.items():
+        account(name)
+        for key, value in table.items():
+            place = f"{key} in [accounts.{name}]"
+            if key.endswith("_file"):
+                add_file(name, key.removesuffix("_file"), place, Path(value))
+            else:
+                add(name, key, place, partial(str, value))
+    return found
+
+
+def _credentials(environ: Mapping[str, str]) -> list[Path]:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        return sorted(Path(directory).iterdir()) if directory else []
+    except OSError as error:
+        raise SettingsError(f"cannot read $CREDENTIALS_DIRECTORY {directory}: {error.strerror}") from None
+
+
+def _secret(account: str, key: str, sources: list[Source]) -> str:
+    if not sources:
+        raise SettingsError(
+            f"account {account} has no {key}: set BINGX_{key.upper()} or BINGX_{key.upper()}_FILE, "
+            f"or {key}_file in [accounts.{account}] of the config file"
+        )
+    if len(sources) > 1:
+        places = " and ".join(source.place for source in sources)
+        raise SettingsError(f"account {account} has its {key} from {places}: keep one")
+    text = sources[0].read().strip()
+    if not text:
+        raise SettingsError(f"{sources[0].place} is empty")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise SettingsError(f"{sources[0].place} has characters that no key of BingX has")
+    return text

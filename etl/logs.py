@@ -1,0 +1,70 @@
+"""Log lines on stderr, as text or JSON, with secrets taken out of everything, tracebacks and library messages included."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from etl.grid import instant_text
+
+HIDDEN = "***"
+# What a signed address looks like, in whatever text it turns up, and a password within a URL.
+PATTERNS = (
+    (re.compile(r"(signature=)[0-9A-Za-z%]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)"), rf"\1{HIDDEN}\2"),
+)
+
+
+class Redactor:
+    """Takes the secrets it was told of out of a text, and whatever looks like a signature or a password in a URL."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = [secret for secret in secrets if secret]
+
+    def __call__(self, text: str) -> str:
+        """The text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        for pattern, replacement in PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text
+
+
+class Formatter(logging.Formatter):
+    """One line per event: text for people, or one JSON object. ``fields`` given with an event are its stable keys."""
+
+    def __init__(self, log_format: str, redact: Redactor) -> None:
+        super().__init__()
+        self._json = log_format == "json"
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, redacted after everything else has been done to it."""
+        at = instant_text(datetime.fromtimestamp(record.created, UTC))
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        traceback = self.formatException(record.exc_info) if record.exc_info else ""
+        if self._json:
+            event = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
+            return self._redact(json.dumps({**event, "traceback": traceback} if traceback else event))
+        words = [at, record.levelname.lower(), record.getMessage()]
+        words += [f"{key}={_logfmt(value)}" for key, value in fields.items()]
+        return self._redact(" ".join(words) + (f"\n{traceback}" if traceback else ""))
+
+
+def _logfmt(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(text) if re.search(r'[\s"=]', text) else text
+
+
+def configure(log_format: str = "text", secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
+    """Send every log event of this program and its libraries to stderr; those of libraries from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter(log_format, Redactor(secrets)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("etl").setLevel(level)
+    logging.captureWarnings(capture=True)

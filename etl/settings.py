@@ -1,0 +1,281 @@
+"""The only reader of environment, config file and credential files.
+
+Command line, then environment, then config file, then the default. Every setting stands once, in :data:`SETTINGS`; the
+commented file that ``init`` writes and a test of the README are made from it. A message names the setting and where its
+value came from, and never quotes a value that may hold a secret.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from etl.errors import SettingsError
+from etl.grid import parse_duration, parse_interval
+from etl.secret_files import is_private, read_secret_file
+
+PROGRAM = "bingx-etl"
+PREFIX = "BINGX_ETL_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. ``parse`` turns its text into its value and raises ValueError with the forms that are understood."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None
+    help: str
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return PREFIX + self.name.upper()
+
+
+def parse_base_url(text: str) -> str:
+    """An https URL of a host, or http on loopback; raises ValueError."""
+    parts = urlsplit(text)
+    host = parts.hostname
+    if parts.scheme not in {"https", "http"} or not host:
+        raise ValueError("write a URL such as https://open-api.bingx.com")
+    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+        raise ValueError("write scheme and host only, such as https://open-api.bingx.com")
+    _ = parts.port  # raises ValueError where it is none
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("http:// would send the key in the clear: only https://, or http:// on loopback")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_database_url(text: str) -> str:
+    """A SQLAlchemy URL of SQLite or PostgreSQL, as it stands; raises ValueError."""
+    scheme = text.partition(":")[0].partition("+")
+    if scheme[0] not in {"sqlite", "postgresql", "postgres"} or "://" not in text:
+        raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user:password@host/database")
+    if scheme[2] not in {"", "pysqlite", "psycopg"}:
+        raise ValueError("the driver is chosen by this program: write sqlite:// or postgresql:// without one")
+    if scheme[0] == "sqlite" and text.partition("://")[2].partition("?")[0] in {"", "/", "/:memory:"}:
+        raise ValueError("a database in memory keeps nothing: write sqlite:////absolute/path/balances.db")
+    return text
+
+
+def parse_proxy(text: str) -> str:
+    """The URL of a proxy; raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL such as http://proxy.example:3128")
+    return text
+
+
+def parse_readable_file(text: str) -> Path:
+    """The path of a file that can be read; raises ValueError."""
+    path = Path(text).expanduser().absolute()
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValueError("there is no readable file of that name")
+    return path
+
+
+def parse_limit(text: str) -> tuple[int, float]:
+    """``300/10s``: so many requests in so many seconds; raises ValueError."""
+    requests, slash, window = text.partition("/")
+    if not slash or not re.fullmatch(r"[1-9][0-9]{0,6}", requests.strip()):
+        raise ValueError("write requests and window, such as 300/10s")
+    seconds = parse_duration(window).total_seconds()
+    if not seconds:
+        raise ValueError("the window of a limit is longer than nothing, such as 300/10s")
+    return int(requests), seconds
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        seconds = parse_duration(text).total_seconds()
+        if not least <= seconds <= most:
+            raise ValueError(f"between {least:g} and {most:g} seconds")
+        return seconds
+
+    return parse
+
+
+def parse_log_format(text: str) -> str:
+    """``text`` or ``json``; raises ValueError."""
+    if text not in {"text", "json"}:
+        raise ValueError("write text or json")
+    return text
+
+
+SETTINGS = (
+    Setting(
+        "state_dir",
+        lambda text: Path(text).expanduser().absolute(),
+        None,
+        "Spool, default database and what is remembered between runs.",
+    ),
+    Setting("database_url", parse_database_url, None, "SQLAlchemy URL of SQLite or PostgreSQL.", secret=True),
+    Setting("interval", parse_interval, "5m", "One reading per account in each; divides a day: 1s, 30s, 5m, 1h, 1d."),
+    Setting("base_url", parse_base_url, "https://open-api.bingx.com", "BingX: https, or http on loopback."),
+    Setting("fallback_base_url", parse_base_url, "", "Tried only after a network failure of base_url."),
+    Setting(
+        "proxy", parse_proxy, "", "The only proxy there is: variables of the environment are ignored.", secret=True
+    ),
+    Setting("ca_bundle", parse_readable_file, "", "A PEM file of authorities trusted besides the usual ones."),
+    Setting("request_timeout", _seconds(0.1, 300), "10s", "Deadline of one whole request."),
+    Setting("retry_for", _seconds(0, 86_400), "120s", "How long a failing account is tried within its slot; 0s: once."),
+    Setting("recv_window", _seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
+    Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
+    Setting("log_format", parse_log_format, "text", "text or json."),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+ACCOUNT_KEYS = ("api_key", "api_secret")
+VARIABLES = (
+    {setting.variable for setting in SETTINGS}
+    | {f"{PREFIX}CONFIG", f"{PREFIX}ACCOUNT", f"{PREFIX}DATABASE_URL_FILE"}
+    | {f"BINGX_{key.upper()}{suffix}" for key in ACCOUNT_KEYS for suffix in ("", "_FILE")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the contract but the keys, checked. ``origins`` says where each value came from."""
+
+    state_dir: Path
+    interval_seconds: int
+    base_url: str
+    fallback_base_url: str | None
+    ca_bundle: Path | None
+    request_timeout_seconds: float
+    retry_for_seconds: float
+    recv_window_ms: int
+    ip_limit: tuple[int, float]
+    log_format: str
+    origins: Mapping[str, str]
+    config_file: Path | None
+    database_url: str = field(repr=False)
+    proxy: str | None = field(repr=False)
+    account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
+
+
+def default_config_file() -> Path:
+    """Where the config file is looked for when nobody says where it is."""
+    return platformdirs.user_config_path(PROGRAM) / f"{PROGRAM}.toml"
+
+
+def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """All settings from all places; raises SettingsError at the first that is not right."""
+    unknown = sorted(name for name in environ if name.startswith((PREFIX, "BINGX_API_")) and name not in VARIABLES)
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]} in the environment: see bingx-etl --help, or unset it")
+    config_file, document = _read_config(config, environ)
+    tables = _account_tables(document.pop("accounts", {}), config_file)
+    texts = {setting.name: _text(setting, document, config_file, environ) for setting in SETTINGS}
+    if unknown := sorted(document):
+        raise SettingsError(f"unknown setting {unknown[0]!r} in {config_file}: see bingx-etl init for those there are")
+    values = {name: _parse(BY_NAME[name], *found) for name, found in texts.items()}
+    state_dir = values["state_dir"] or _default_state_dir(environ)
+    return Settings(
+        state_dir=state_dir,
+        database_url=values["database_url"] or f"sqlite:///{state_dir / 'balances.db'}",
+        interval_seconds=values["interval"],
+        base_url=values["base_url"],
+        fallback_base_url=values["fallback_base_url"],
+        proxy=values["proxy"],
+        ca_bundle=values["ca_bundle"],
+        request_timeout_seconds=values["request_timeout"],
+        retry_for_seconds=values["retry_for"],
+        recv_window_ms=round(values["recv_window"] * 1000),
+        ip_limit=values["ip_limit"],
+        log_format=values["log_format"],
+        origins={name: origin for name, (_, origin) in texts.items()},
+        config_file=config_file,
+        account_tables=tables,
+    )
+
+
+def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
+    path = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
+    if path is None:
+        path = default_config_file()
+        if not path.exists():
+            return None, {}
+    path = path.expanduser().absolute()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the config file {path}: {error.strerror}; bingx-etl init writes one"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = re.search(r"\(at .*\)$", str(error))
+        raise SettingsError(f"the config file {path} is not TOML {where[0] if where else ''}".rstrip()) from None
+    return path, document
+
+
+def _account_tables(accounts: object, config_file: Path | None) -> dict[str, dict[str, str]]:
+    if not isinstance(accounts, dict) or not all(isinstance(table, dict) for table in accounts.values()):
+        raise SettingsError(f"accounts in {config_file} are tables: write [accounts.main]")
+    allowed = {name for key in ACCOUNT_KEYS for name in (key, f"{key}_file")}
+    for name, table in accounts.items():
+        if unknown := sorted(set(table) - allowed):
+            raise SettingsError(f"unknown setting {unknown[0]!r} in [accounts.{name}] of {config_file}")
+        if not all(isinstance(value, str) for value in table.values()):
+            raise SettingsError(f"the settings in [accounts.{name}] of {config_file} are strings: quote them")
+        if config_file is not None and set(table) & set(ACCOUNT_KEYS):
+            _require_private(config_file, f"[accounts.{name}] holds a secret")
+    return accounts
+
+
+def _require_private(path: Path, why: str) -> None:
+    if not is_private(path):
+        raise SettingsError(f"{why}, and others can read {path}: chmod 600 {path}")
+
+
+def _text(
+    setting: Setting, document: dict[str, Any], config_file: Path | None, environ: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """The text of a setting and where it came from; taken out of the document, so that what stays is unknown."""
+    in_file = document.pop(setting.name, None)
+    if setting.name == "database_url" and environ.get(f"{setting.variable}_FILE") is not None:
+        if setting.variable in environ:
+            raise SettingsError(f"{setting.variable} and {setting.variable}_FILE are both set: keep one")
+        path = Path(environ[f"{setting.variable}_FILE"])
+        return read_secret_file(path, f"{setting.variable}_FILE", environ), f"{setting.variable}_FILE"
+    if setting.variable in environ:
+        return environ[setting.variable], setting.variable
+    if in_file is None:
+        return setting.default, "default"
+    if not isinstance(in_file, str):
+        raise SettingsError(f'{setting.name} in {config_file} is a string: write {setting.name} = "…"')
+    if setting.secret and config_file is not None and urlsplit(in_file).password:
+        _require_private(config_file, f"{setting.name} holds a password")
+    return in_file, str(config_file)
+
+
+def _parse(setting: Setting, text: str | None, origin: str) -> Any:  # noqa: ANN401 - each setting has a type of its own
+    if text is None or (text == "" and setting.default in {"", None}):
+        return None
+    try:
+        return setting.parse(text.strip())
+    except ValueError as error:
+        said = "" if setting.secret or "@" in text else f" {text!r}"
+        raise SettingsError(f"{setting.name}{said} ({origin}): {error}") from None
+
+
+def _default_state_dir(environ: Mapping[str, str]) -> Path:
+    # systemd gives a list with colons where a unit has several; the first is the unit's own.
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else platformdirs.user_data_path(PROGRAM)
