@@ -5,7 +5,7 @@ seconds or ISO text, until exclusive), or ``slot_at`` with ``interval``; ``skip`
 ``times`` is how many it hits (no end where left out). What: ``kind`` and its options, see ``KINDS``.
 """
 
-from base64 import b64decode
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -128,8 +128,10 @@ def parse_fault(data: object) -> Fault:
         raise ValueError("skip is at least 0 and times at least 1")
     if kind == "envelope" and data["form"] not in ("list", "page"):
         raise ValueError("form of envelope is list or page")
-    if "base64" in data:
-        b64decode(data["base64"], validate=True)
+    if "base64" in data and not re.fullmatch(
+        "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", data["base64"]
+    ):
+        raise ValueError("base64 of raw is not base64")
     if kind == "refuse" and not data.keys() <= {"kind", "seconds", "since"}:
         raise ValueError("refuse is for the whole server: it takes seconds and since")
     since, until = _span(data)

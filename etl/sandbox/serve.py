@@ -3,11 +3,11 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from threading import Event
-from types import FrameType
+from socket import socket, socketpair
 
 from etl.errors import CannotCreate, SettingsError
 from etl.sandbox.exchange import Exchange
@@ -32,15 +32,7 @@ def serve(
         raise SettingsError("a sandbox has at least one account; use --accounts 1 or more")
     exchange = Exchange(accounts, seed)
     server = SandboxServer(exchange, port=port)
-    stopped = Event()
-    received: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        stopped.set()
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _signals() as signals:
         try:
             server.start()
         except OSError as error:
@@ -50,13 +42,26 @@ def serve(
             sys.stdout.flush()
             for line in _words(exchange, server.url, config_directory):
                 announce(line)
-            stopped.wait()
+            return signals.recv(1)[0]
         finally:
             server.stop()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return received[0]
+
+
+@contextmanager
+def _signals() -> Iterator[socket]:
+    """A socket from which the numbers of arriving SIGINTs and SIGTERMs can be read, a byte each."""
+    # Not an Event set by a handler: where the signal comes while the waiter holds the Event's lock, both wait for ever.
+    readable, writable = socketpair()
+    writable.settimeout(0)
+    with readable, writable:
+        previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous_fd = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
+        try:
+            yield readable
+        finally:
+            signal.set_wakeup_fd(previous_fd)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def environment(exchange: Exchange, base_url: str, name: str = "main") -> dict[str, str]:
