@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -33,6 +33,8 @@ from etl.grid import to_ms
 from etl.model import Fetched, Reason
 
 __all__ = ["Client", "Credential"]
+
+Parsed = TypeVar("Parsed")
 
 OVERVIEW = "/openApi/account/v1/allAccountBalance"
 UID = "/openApi/account/v1/uid"
@@ -86,20 +88,14 @@ class Client:
 
     def uid(self, credential: Credential, clock_offset_ms: int) -> str:
         """The UID of the user whom the key belongs to."""
-        fetched = self._call(UID, credential, clock_offset_ms)
-        try:
-            return parse_uid(fetched.body)
-        except NotUnderstood as error:
-            _malformed(str(error), fetched)
+        return _parsed(parse_uid, self._call(UID, credential, clock_offset_ms))
 
     def server_time_offset_ms(self) -> int:
         """The exchange's clock minus ours, measured now; the server is taken to answer halfway through."""
         fetched = self._call(SERVER_TIME, None, 0)
-        try:
-            server_ms = parse_server_time(fetched.body)
-        except NotUnderstood as error:
-            _malformed(str(error), fetched)
-        return server_ms - to_ms(fetched.requested_at + timedelta(milliseconds=fetched.latency_ms / 2))
+        return _parsed(parse_server_time, fetched) - to_ms(
+            fetched.requested_at + timedelta(milliseconds=fetched.latency_ms / 2)
+        )
 
     def close(self) -> None:
         """Close the connections kept alive; the client can be used all the same."""
@@ -165,9 +161,9 @@ class Client:
         session.used_at = self._monotonic()
         self._idle.append(session)
         # Without a length, a body that we cut off at the deadline looks like a whole one.
-        if deadline.passed and (answer is None or answer.status == HTTPStatus.OK):
-            answer, words = None, f"deadline of {self._timeout:g} s passed"
-        if answer is None:
+        if answer is None or (deadline.passed and answer.status == HTTPStatus.OK):
+            if deadline.over():
+                words = f"deadline of {self._timeout:g} s passed"
             # Raised out here, so that no exception that quotes the signature hangs on to this one.
             raise Unreachable(Reason.UNREACHABLE, f"{urlsplit(url).hostname}: {words}")
         return answer
@@ -248,6 +244,13 @@ def _body_of(response: requests.Response) -> tuple[bytes, str | None]:
         if response.status_code == HTTPStatus.OK:
             raise
         return b"", None
+
+
+def _parsed(parse: Callable[[bytes], Parsed], fetched: Fetched) -> Parsed:
+    try:
+        return parse(fetched.body)
+    except NotUnderstood as error:
+        _malformed(str(error), fetched)
 
 
 def _malformed(detail: str, fetched: Fetched) -> NoReturn:

@@ -24,8 +24,8 @@ class RealText(str):
 class Envelope:
     """The part that all answers of BingX's share.
 
-    ``code`` is 0 for success; ``message`` is empty where there is none; ``exchange_at``, the exchange's clock, is None where
-    it is missing or no time.
+    ``code`` is 0 for success; ``message`` is empty where there is none; ``exchange_at`` is the exchange's clock, None
+    where it is missing or no time.
     """
 
     code: int

@@ -44,6 +44,10 @@ class Deadline:
         """Seconds left, never quite none: a timeout of 0 would mean something else."""
         return max(self._end - self._monotonic(), 0.001)
 
+    def over(self) -> bool:
+        """Whether the time is up, be it that the timer or that a wait of the socket's own has noticed it first."""
+        return self.passed or self._monotonic() >= self._end
+
     def watch(self, descriptor: int) -> None:
         """Shut this socket down when the time has come, at once if it has."""
         duplicate = socket.socket(fileno=os.dup(descriptor))

@@ -11,7 +11,7 @@ def client_of() -> Iterator[Callable[..., Client]]:
     """Make clients that are closed at the end."""
     made: list[Client] = []
 
-    def make(base_url: str, **settings: Any) -> Client:  # noqa: ANN401  # whatever Client takes
+    def make(base_url: str, **settings: Any) -> Client:  # whatever Client takes
         made.append(Client(base_url, **settings))
         return made[-1]
 

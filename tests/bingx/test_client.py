@@ -108,8 +108,9 @@ def test_whatever_says_code_zero_is_kept_for_the_strict_parser(net: responses.Re
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>ERROR</html>", b'{"code":0', b"{}", b'{"data":[]}', b'{"code":false}', b'{"code":0.0}', b'{"code":true}',
-     b'{"code":null}', b"[0]", b"\xff\xfe\x00", b"[" * 100_000, b'{"code":0,"data":' + b"[" * 100_000],
+    [b"", b"<html>ERROR</html>", b'{"code":0', b"{}", b'{"data":[]}', b'{"code":false}', 
+     b'{"code":0.0}', b'{"code":true}', b'{"code":null}', b"[0]", b"\xff\xfe\x00", b"[" * 100_000,
+     b'{"code":0,"data":' + b"[" * 100_000],
 )  # fmt: skip
 def test_what_is_no_envelope_is_malformed_and_carried_along(net: responses.RequestsMock, body: bytes) -> None:
     net.get(BASE + OVERVIEW, body=body)
@@ -244,9 +245,10 @@ def test_a_fallback_in_another_environment_is_refused() -> None:
 
 @pytest.mark.parametrize("bad", ["http://open-api.bingx.com", "", "x"])
 def test_an_address_a_key_must_not_be_sent_to_is_refused(bad: str) -> None:
-    for settings in ({"base_url": bad}, {"base_url": BASE, "fallback_base_url": bad}):
-        with pytest.raises(SettingsError):
-            Client(**settings)
+    with pytest.raises(SettingsError):
+        Client(bad)
+    with pytest.raises(SettingsError):
+        Client(BASE, fallback_base_url=bad)
 
 
 def test_a_proxy_that_is_none_and_a_bundle_without_certificates_are_refused(tmp_path: Path) -> None:

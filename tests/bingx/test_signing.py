@@ -47,9 +47,9 @@ def test_signature_agrees_with_the_known_vectors(secret: str, text: str, expecte
 
 
 def test_query_string_is_sorted_whatever_the_order_given() -> None:
-    parameters = {"timestamp": 1696751141337, "recvWindow": 5000, "accountType": "USDTMPerp"}
+    parameters: dict[str, str | int] = {"timestamp": 1696751141337, "recvWindow": 5000, "accountType": "USDTMPerp"}
     assert query_string(parameters) == "accountType=USDTMPerp&recvWindow=5000&timestamp=1696751141337"
-    assert query_string(dict(reversed(parameters.items()))) == query_string(parameters)
+    assert query_string(dict(reversed(list(parameters.items())))) == query_string(parameters)
 
 
 def test_query_string_encodes_what_would_break_it() -> None:
