@@ -1,0 +1,77 @@
+"""Log lines, and what is never in one."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from etl.logs import Formatter, Redactor, configure
+
+SECRET = "canary-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The root logger as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def event(text: str, *arguments: object, error: Exception | None = None, **fields: object) -> logging.LogRecord:
+    """An event as it reaches a formatter."""
+    info = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("etl.x", logging.WARNING, "file", 1, text, arguments, info)
+    record.fields = fields
+    return record
+
+
+def test_text_has_time_level_event_and_stable_keys() -> None:
+    line = Formatter("text", Redactor()).format(event("slot recorded", account="main", stored=True, detail="two words"))
+    assert line[:2] == "20"
+    assert line.endswith('Z warning slot recorded account=main stored=true detail="two words"')
+
+
+def test_json_is_one_object_per_line() -> None:
+    line = Formatter("json", Redactor()).format(event("first\nsecond", account="main", stored=True))
+    assert "\n" not in line
+    parsed = json.loads(line)
+    assert (parsed["event"], parsed["account"], parsed["stored"], parsed["level"]) == ("first\nsecond", "main", True, "warning")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_is_in_a_line_wherever_it_came_from(form: str) -> None:
+    try:
+        raise ValueError(f"https://x.example/?signature=deadbeef&key={SECRET}")
+    except ValueError as error:
+        record = event("%s postgresql://user:hunter22@host/db", SECRET, error=error, detail=SECRET)
+    line = Formatter(form, Redactor([SECRET])).format(record)
+    for hidden in (SECRET, "deadbeef", "hunter22"):
+        assert hidden not in line
+    assert "ValueError" in line
+
+
+def test_libraries_are_heard_from_warnings_on_and_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("text", [SECRET])
+    logging.getLogger("urllib3.connectionpool").debug("GET /?signature=deadbeef")
+    logging.getLogger("urllib3.connectionpool").warning("retrying %s", SECRET)
+    logging.getLogger("etl.extract").info("ours")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "deadbeef" not in said.err
+    assert SECRET not in said.err
+    assert "retrying ***" in said.err
+    assert "ours" in said.err
+
+
+def test_configuring_twice_says_everything_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    configure("json")
+    logging.getLogger("etl").warning("once")
+    assert capsys.readouterr().err.count("once") == 1
+    assert sys.stderr
