@@ -1,6 +1,5 @@
-"""BingX over HTTP, as requests speaks it: one call, one answer or one Trouble. The only home of requests."""
+"""BingX over HTTP: one call, one answer or one Trouble."""
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -9,14 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import ProxyManager
 from urllib3.exceptions import HTTPError
 
 from etl.bingx.address import check_base_url, check_proxy_url, environment_of
@@ -24,8 +20,9 @@ from etl.bingx.answers import parse_server_time, parse_uid
 from etl.bingx.body import read_body
 from etl.bingx.codes import trouble_of_code, trouble_of_status
 from etl.bingx.envelope import peek
-from etl.bingx.network import POOLS, Deadline, Line, WatchedPool, words_for
+from etl.bingx.network import Deadline, words_for
 from etl.bingx.redaction import redact
+from etl.bingx.session import Session
 from etl.bingx.signing import Credential, query_string, signature
 from etl.bingx.tls import trust
 from etl.errors import MalformedAnswer, NotUnderstood, SettingsError, Unreachable
@@ -77,7 +74,7 @@ class Client:
         self._recv_window_ms = recv_window_ms
         self._now = now
         self._monotonic = monotonic
-        self._idle: list[_Session] = []
+        self._idle: list[Session] = []
 
     def balances(self, credential: Credential, clock_offset_ms: int) -> Fetched:
         """The overview of all wallets, raw. ``clock_offset_ms`` is the exchange's clock minus ours.
@@ -140,7 +137,7 @@ class Client:
         return fetched
 
     def _exchange(self, url: str, headers: Mapping[str, str]) -> "_Answer":
-        session = self._take_idle() or _Session(self._tls)
+        session = self._take_idle() or Session(self._tls)
         if self._monotonic() - session.used_at > IDLE_SECONDS:
             session.close()
         requested_at, started = self._now(), self._monotonic()
@@ -160,15 +157,14 @@ class Client:
             deadline.close()
         session.used_at = self._monotonic()
         self._idle.append(session)
-        # Without a length, a body that we cut off at the deadline looks like a whole one.
-        if answer is None or (deadline.passed and answer.status == HTTPStatus.OK):
+        if answer is None or (deadline.passed and answer.looks_whole_when_cut):
             if deadline.over():
                 words = f"deadline of {self._timeout:g} s passed"
             # Raised out here, so that no exception that quotes the signature hangs on to this one.
             raise Unreachable(Reason.UNREACHABLE, f"{urlsplit(url).hostname}: {words}")
         return answer
 
-    def _take_idle(self) -> "_Session | None":
+    def _take_idle(self) -> Session | None:
         try:
             return self._idle.pop()
         except IndexError:
@@ -184,55 +180,11 @@ class _Answer:
     body: bytes
     flaw: str | None
 
-
-class _Adapter(HTTPAdapter):
-    def __init__(self, tls: ssl.SSLContext | None, line: Line) -> None:
-        self._tls = tls
-        self._line = line
-        super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls, proxy_ssl_context=self._tls)
-        manager.pool_classes_by_scheme = POOLS
-        return cast("ProxyManager", manager)
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> WatchedPool:
-        pool = cast("WatchedPool", super().get_connection_with_tls_context(*args, **kwargs))
-        pool.line = self._line
-        return pool
-
-    def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401  # urllib3's pool of either kind
-        # The context already holds the authorities; requests would read them from the disk for each connection.
-        conn.cert_reqs = "CERT_REQUIRED"
-
-
-class _Session(requests.Session):
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        super().__init__()
-        self.line = Line()
-        self.used_at = float("inf")
-        self.trust_env = False
-        # A cookie given to one account would be shown to the next.
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(tls, self.line))
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # there is never a target
-        # Even with redirects forbidden, requests reads a redirect's whole body to prepare the next request.
-        return None
-
-    def get_streamed(
-        self, url: str, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
-    ) -> requests.Response:
-        prepared = self.prepare_request(requests.Request("GET", url, headers=dict(headers)))
-        prepared.url = url  # byte for byte what was signed
-        return self.send(
-            prepared, stream=True, timeout=timeout, allow_redirects=False, proxies=dict(proxies), verify=True
-        )
+    @property
+    def looks_whole_when_cut(self) -> bool:
+        """Whether nothing but the end of the connection, which may be our own doing, has ended the body."""
+        framed = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+        return self.status == HTTPStatus.OK and not framed
 
 
 def _body_of(response: requests.Response) -> tuple[bytes, str | None]:

@@ -1,6 +1,7 @@
 """The branches of the client, with requests' sending replaced; what a socket does is in test_network."""
 
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_whatever_says_code_zero_is_kept_for_the_strict_parser(net: responses.Re
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>ERROR</html>", b'{"code":0', b"{}", b'{"data":[]}', b'{"code":false}', 
+    [b"", b"<html>ERROR</html>", b'{"code":0', b"{}", b'{"data":[]}', b'{"code":false}',
      b'{"code":0.0}', b'{"code":true}', b'{"code":null}', b"[0]", b"\xff\xfe\x00", b"[" * 100_000,
      b'{"code":0,"data":' + b"[" * 100_000],
 )  # fmt: skip
@@ -281,6 +282,18 @@ def test_no_exception_of_a_library_passes(net: responses.RequestsMock, kind: typ
     assert caught.value.reason == Reason.UNREACHABLE
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None
+
+
+def test_an_answer_that_is_whole_when_the_deadline_passes_is_not_thrown_away(net: responses.RequestsMock) -> None:
+    def late(request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+        time.sleep(0.1)
+        return 200, {"Content-Length": str(len(OK))} if len(net.calls) == 0 else {}, OK
+
+    net.add_callback(responses.GET, BASE + OVERVIEW, late)
+    calling = client(request_timeout_seconds=0.03)
+    assert calling.balances(CREDENTIAL, 0).body == OK
+    with pytest.raises(Unreachable, match="deadline"):  # nobody can tell whether this one is whole
+        calling.balances(CREDENTIAL, 0)
 
 
 def test_a_defect_of_ours_is_not_dressed_up_as_the_networks(net: responses.RequestsMock) -> None:

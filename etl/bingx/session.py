@@ -1,0 +1,64 @@
+"""A session of requests without the habits that do harm here: redirects, cookies, the environment, TLS that can be turned off."""
+
+import ssl
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import ProxyManager
+
+from etl.bingx.network import POOLS, Line, WatchedPool
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, tls: ssl.SSLContext | None, line: Line) -> None:
+        self._tls = tls
+        self._line = line
+        super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls, proxy_ssl_context=self._tls)
+        manager.pool_classes_by_scheme = POOLS
+        return cast("ProxyManager", manager)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> WatchedPool:
+        pool = cast("WatchedPool", super().get_connection_with_tls_context(*args, **kwargs))
+        pool.line = self._line
+        return pool
+
+    def cert_verify(self, conn: Any, *_: object) -> None:  # noqa: ANN401  # urllib3's pool of either kind
+        # The context already holds the authorities; requests would read them from the disk for each connection.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class Session(requests.Session):
+    """For one exchange at a time; ``line.deadline`` has to be that exchange's, ``used_at`` is for whoever keeps it."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self.line = Line()
+        self.used_at = float("inf")
+        self.trust_env = False
+        # A cookie given to one account would be shown to the next.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Adapter(tls, self.line))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # there is never a target
+        """None, always: even with redirects forbidden, requests reads a redirect's whole body to prepare the next."""
+
+    def get_streamed(
+        self, url: str, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
+    ) -> requests.Response:
+        """The answer to a GET of exactly this address, its body unread; raises what requests and urllib3 raise."""
+        prepared = self.prepare_request(requests.Request("GET", url, headers=dict(headers)))
+        prepared.url = url  # byte for byte what was signed
+        return self.send(
+            prepared, stream=True, timeout=timeout, allow_redirects=False, proxies=dict(proxies), verify=True
+        )
