@@ -56,8 +56,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("etl.cli", "etl.report"),
 }
 
-# Tests of the whole rather than of one module.
+# Tests of a whole rather than of one module.
 WHOLE: dict[str, str] = {
+    "bingx/test_canary": "no secret in anything that the client says",
     "test_architecture": "the shape of the code",
     "test_packaging": "the wheel and the lock files",
     "test_docs": "README, CHANGELOG and docs/ against the code",
@@ -191,7 +192,7 @@ def mirrors_something(test: Path, root: Path) -> bool:
     """tests/a/test_b.py and test_b_more.py stand for etl/a/b.py, etl/a/b/, tests/a/b.py or a/b at the top."""
     relative = test.relative_to(root / "tests")
     name = test.stem.removeprefix("test_")
-    if len(relative.parts) == 1 and test.stem in WHOLE:
+    if relative.with_suffix("").as_posix() in WHOLE:
         return True
     for home in (root / "etl", root / "tests", root):
         directory = home / relative.parent
