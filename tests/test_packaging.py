@@ -96,8 +96,9 @@ def test_the_wheel_holds_the_program_its_types_and_its_licence_and_nothing_else(
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "etl").rglob("*.py")}
     assert sources | {"etl/py.typed"} <= names
-    assert {name.split("/")[0] for name in names} == {"etl", "bingx_etl-0.1.0.dist-info"}
-    assert "bingx_etl-0.1.0.dist-info/licenses/LICENSE" in names
+    about = f"bingx_etl-{metadata_of(wheel)['Version']}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"etl", about}
+    assert f"{about}/licenses/LICENSE" in names
     assert [name for name in names if name.endswith((".pyc", ".db", ".toml"))] == []
 
 
