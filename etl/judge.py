@@ -144,7 +144,7 @@ def reschedule(
         return (Schedule(interval_seconds, slot_at, first.valid_from), *schedules)
     if last.valid_to is not None and slot_at >= last.valid_to:
         return (*schedules, fresh)
-    if slot_at < last.valid_from or last.valid_to is not None or last.interval_seconds == interval_seconds:
+    if slot_at <= last.valid_from or last.valid_to is not None or last.interval_seconds == interval_seconds:
         return schedules
     changed_before = len(schedules) > 1 and schedules[-2].valid_to == last.valid_from
     if changed_before and slot_at - last.valid_from < CHANGE_AT_MOST_EVERY:
