@@ -1,0 +1,49 @@
+"""Rows of accounts and schedules as values: what the store and the history both ask for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, select, true
+
+from etl.db.bulk import chunks
+from etl.db.schema import account, schedule
+from etl.model import Environment, Schedule, StoredAccount
+
+
+def accounts_named(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, StoredAccount]:
+    """The accounts of these names, for those that are known; locked until the transaction ends where that is asked."""
+    return _accounts(connection, account.c.name.in_(list(names)), lock=lock)
+
+
+def all_accounts(connection: Connection) -> dict[str, StoredAccount]:
+    """Every account by its name, in order of names."""
+    return dict(sorted(_accounts(connection, true(), lock=False).items()))
+
+
+def schedules_of(connection: Connection, account_ids: Iterable[int]) -> Mapping[int, dict[datetime, Schedule]]:
+    """By account and beginning, in order of time."""
+    found: dict[int, dict[datetime, Schedule]] = defaultdict(dict)
+    columns = select(schedule).order_by(schedule.c.account_id, schedule.c.valid_from)
+    for ids in chunks(account_ids):
+        for row in connection.execute(columns.where(schedule.c.account_id.in_(ids))):
+            found[row.account_id][row.valid_from] = Schedule(row.interval_seconds, row.valid_from, row.valid_to)
+    return found
+
+
+def _accounts(connection: Connection, wanted: ColumnElement[bool], *, lock: bool) -> dict[str, StoredAccount]:
+    query = select(account).where(wanted).order_by(account.c.id)
+    rows = connection.execute(query.with_for_update(key_share=True) if lock else query).all()
+    schedules = schedules_of(connection, [row.id for row in rows])
+    return {
+        row.name: StoredAccount(
+            id=row.id,
+            name=row.name,
+            uid=row.uid,
+            environment=Environment(row.environment),
+            created_at=row.created_at,
+            retired_at=row.retired_at,
+            schedules=tuple(schedules[row.id].values()),
+        )
+        for row in rows
+    }

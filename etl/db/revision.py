@@ -1,0 +1,63 @@
+"""Which schema a database has, found out cheaply: alembic is imported only where there is work for it."""
+
+import re
+
+from sqlalchemy import Connection, select
+
+from etl.db.engine import Database, open_engine
+from etl.db.faults import UPGRADE
+from etl.db.schema import HEAD, alembic_version
+from etl.errors import SchemaNotAtHead
+
+
+def check_revision(connection: Connection, name: str) -> None:
+    """SchemaNotAtHead, with the remedy, unless the schema of the database ``name`` is the one this program needs."""
+    found = revision_of(connection)
+    if found == HEAD:
+        return
+    if found is None:
+        raise SchemaNotAtHead(f"the database {name} has no tables yet: {UPGRADE}")
+    if not re.fullmatch(r"[0-9]{4}", found):
+        raise SchemaNotAtHead(f"the database {name} has a schema of another program: mend database_url")
+    if found < HEAD:
+        raise SchemaNotAtHead(f"the schema of {name} is older ({found}) than this version needs ({HEAD}): {UPGRADE}")
+    raise newer(name, found)
+
+
+def newer(name: str, found: str) -> SchemaNotAtHead:
+    """The error for a schema that a later version has made."""
+    return SchemaNotAtHead(
+        f"the schema of {name} is newer ({found}) than this version knows ({HEAD}): upgrade bingx-etl"
+    )
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision in the database, None where it has none. SchemaNotAtHead where it has several."""
+    if not connection.dialect.has_table(connection, alembic_version.name):
+        return None
+    found = connection.scalars(select(alembic_version.c.version_num)).all()
+    if len(found) > 1:
+        raise SchemaNotAtHead("the schema has several revisions at once: restore a backup")
+    return found[0] if found else None
+
+
+def prepare(url: str) -> None:
+    """Make a SQLite database ready to be recorded into, as :func:`etl.db.migrate.ensure` does.
+
+    Does nothing where it is ready, and nothing to PostgreSQL, which is upgraded by ``db upgrade`` alone.
+    """
+    database = open_engine(url)
+    if database.address.path is None or is_at_head(database):
+        return
+    from etl.db.migrate import ensure  # noqa: PLC0415 - a third of a second, hardly ever needed
+
+    ensure(url)
+
+
+def is_at_head(database: Database) -> bool:
+    """Whether the schema is the one this program needs; False also where the file of SQLite is missing."""
+    try:
+        with database.read() as connection:
+            return revision_of(connection) == HEAD
+    except SchemaNotAtHead:
+        return False
