@@ -120,7 +120,10 @@ class SandboxServer:
             if went_down:
                 self._close_connections()
             if self._wait(listener if up else None, None if change_at is None else LOOK_AGAIN_SECONDS):
-                self._begin(*listener.accept())
+                try:
+                    self._begin(*listener.accept())
+                except OSError:  # it has gone again, or there are too many: whoever waits is taken later
+                    self._stopping.wait(LOOK_AGAIN_SECONDS)
         listener.close()
         self._close_connections()
 

@@ -5,7 +5,8 @@ import hmac
 import json
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 from etl.sandbox.accounts import SandboxAccount
 from etl.sandbox.exchange import Exchange
@@ -52,13 +53,20 @@ def signed(secret: str, text: str) -> str:
 class Client:
     """One keep-alive connection. Timestamps are those of the sandbox's clock, another one for each request."""
 
+    _used: ClassVar[WeakKeyDictionary[Exchange, set[int]]] = WeakKeyDictionary()
+
     def __init__(self, server: SandboxServer) -> None:
         self._exchange: Exchange = server.exchange
         self._connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
 
     def timestamp(self) -> int:
-        # The clock may stand still: as many ms into the past as there were requests, so that no two are the same.
-        return int(self._exchange.now() * 1000) - self._exchange.counts.total() % 4000
+        # The clock may stand still: so far into the past that no two requests to one exchange are the same.
+        used = self._used.setdefault(self._exchange, set())
+        at_ms = int(self._exchange.now() * 1000)
+        while at_ms in used:
+            at_ms -= 1
+        used.add(at_ms)
+        return at_ms
 
     def raw(
         self, target: str, key: str | None = None, method: str = "GET", headers: dict[str, str] | None = None

@@ -48,6 +48,8 @@ def refuses(server: SandboxServer) -> bool:
         socket.create_connection(("127.0.0.1", server.port), 5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # in the very moment in which it goes down
     return False
 
 

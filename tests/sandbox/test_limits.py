@@ -50,6 +50,19 @@ def test_a_uid_has_five_overviews_in_any_second(start: Start, clock: Clock) -> N
     assert [client.ask().code for _ in range(2)] == [0, 100410]
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.0004, 0.0009, 0.9999])
+def test_who_comes_back_at_the_millisecond_named_is_let_in(start: Start, clock: Clock, fraction: float) -> None:
+    client = start(None)
+    clock.seconds += fraction
+    for _ in range(5):
+        client.ask()
+    until_ms = unblocked_at(client.ask())
+    clock.seconds = (until_ms - 1) / 1000
+    assert client.ask().code == 100410
+    clock.seconds = until_ms / 1000
+    assert client.ask().code == 0
+
+
 def test_one_uid_does_not_use_up_anothers_seconds_and_the_limit_is_for_the_overview(start: Start) -> None:
     client = start(None)
     assert [client.ask().code for _ in range(6)] == [0, 0, 0, 0, 0, 100410]

@@ -1,5 +1,6 @@
 """The sandbox as a process of its own."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -24,7 +25,11 @@ from tests.sandbox.asking import UID, Clock, signed
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "etl.sandbox", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "etl.sandbox", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
     with process:
         try:
