@@ -1,16 +1,120 @@
-"""The composition root: the only place that knows every real part. Heavy parts are imported when they are needed."""
+"""The composition root: the only module that knows every real part. Heavy parts are imported where they are needed."""
 
+from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from etl.clock import Clock
-from etl.db.engine import is_sqlite
-from etl.db.history import History
-from etl.db.store import SqlStore
-from etl.extract import Plan
 from etl.keys import Keys
 from etl.limiter import SlidingWindow
 from etl.load import Loader
+from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
 from etl.settings import Settings
 from etl.spool import Spool
+
+if TYPE_CHECKING:
+    from etl.db.accounts import Accounts
+    from etl.db.history import History
+
+
+def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False) -> Recorder:
+    """What records a slot of these accounts."""
+    from etl.bingx.client import Client, Credential  # noqa: PLC0415 - requests costs a tenth of a second
+    from etl.bingx.source import BingXSource, environment_of  # noqa: PLC0415
+
+    client = Client(
+        settings.base_url,
+        fallback_base_url=settings.fallback_base_url,
+        proxy=settings.proxy,
+        ca_bundle=settings.ca_bundle,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        recv_window_ms=settings.recv_window_ms,
+    )
+    credentials = {name: Credential(key.key, key.secret) for name, key in keys.usable.items()}
+    plan = Plan(
+        interval_seconds=settings.interval_seconds,
+        retry_for_seconds=settings.retry_for_seconds,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        limiter=SlidingWindow(*settings.ip_limit),
+        ask_refused=ask_refused,
+    )
+    return Recorder(
+        BingXSource(client, credentials, environment_of(settings.base_url)),
+        build_remembered(settings),
+        build_loader(settings),
+        plan,
+        prepare=lambda: prepare_database(settings),
+    )
+
+
+def build_loader(settings: Settings) -> Loader:
+    """What drains the spool into the history."""
+    from etl.bingx.answers import parse_overview  # noqa: PLC0415
+    from etl.db.engine import open_engine  # noqa: PLC0415 - SQLAlchemy costs as much
+    from etl.db.store import SqlStore  # noqa: PLC0415
+
+    remembered = build_remembered(settings)
+    return Loader(
+        spool=build_spool(settings),
+        store=SqlStore(open_engine(settings.database_url), lambda: datetime.now(UTC)),
+        parse=parse_overview,
+        uid_of=lambda account, fingerprint: remembered.account(account).uids.get(fingerprint),
+    )
+
+
+def build_spool(settings: Settings) -> Spool:
+    """The outcomes on disk."""
+    return Spool(settings.state_dir)
+
+
+def build_remembered(settings: Settings) -> Remembered:
+    """What outlives a run."""
+    return Remembered(settings.state_dir)
+
+
+def prepare_database(settings: Settings) -> None:
+    """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone."""
+    from etl.db.revision import prepare  # noqa: PLC0415
+
+    prepare(settings.database_url)
+
+
+def database_file(settings: Settings) -> Path | None:
+    """The file of a SQLite database; None for PostgreSQL."""
+    from etl.db.url import parse  # noqa: PLC0415
+
+    return parse(settings.database_url).path
+
+
+def build_history(settings: Settings) -> "History":
+    """What was recorded, to read."""
+    from etl.db.engine import open_engine  # noqa: PLC0415
+    from etl.db.history import History  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return History(open_engine(settings.database_url))
+
+
+def build_accounts(settings: Settings) -> "Accounts":
+    """The accounts of the history, to change."""
+    from etl.db.accounts import Accounts  # noqa: PLC0415
+    from etl.db.engine import open_engine  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return Accounts(open_engine(settings.database_url))
+
+
+def _prepare_to_read(settings: Settings) -> None:
+    """An empty history of one's own is no error: a reader may come before the first snapshot."""
+    if database_file(settings) is not None:
+        build_spool(settings).prepare()
+    prepare_database(settings)
+
+
+def migrations() -> ModuleType:
+    """Alembic's work."""
+    from etl.db import migrate  # noqa: PLC0415
+
+    return migrate

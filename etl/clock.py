@@ -19,7 +19,7 @@ TRUSTED_SKEW = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance, passed in. ``speed``: how many of its seconds pass in a real one; a test's clock may run faster."""
+    """Time and chance, passed in. ``speed``: how many of its seconds pass in a real one; a test's may run faster."""
 
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     monotonic: Callable[[], float] = time.monotonic

@@ -46,7 +46,7 @@ class NoSuchAccount(NeedsSetting):
 
 
 class Trouble(EtlError):
-    """BingX could not be read. ``reason`` is a value of :class:`etl.model.Reason`; the text is safe to log and store."""
+    """BingX could not be read. ``reason`` is a value of :class:`etl.model.Reason`; the text is safe to log."""
 
     exit_code = 69
 

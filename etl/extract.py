@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 from etl.clock import Clock, HostClock
 from etl.errors import ClockSkew, KeyRefused, MalformedAnswer, RateLimited, RequestRefused, Trouble, Unreachable
 from etl.grid import instant_text, slot_end, slot_of
-from etl.limiter import SlidingWindow
-from etl.model import Environment, Failure, Fetched, Outcome, Reading, Reason
-from etl.patience import MAX_ATTEMPTS, held_off, pause_seconds, refuse, still_blocked, unblocked_at
+from etl.model import Failure, Fetched, Outcome, Reading, Reason
+from etl.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
 from etl.remembered import AccountMemory, Remembered
+from etl.source import Source, Stop
 from etl.workers import Lost, Workers
 
 log = logging.getLogger(__name__)
@@ -30,42 +29,6 @@ MAX_WORKERS = 64
 STOP_GRACE_SECONDS = 3.0
 # How often a stop is looked for while waiting.
 TICK_SECONDS = 0.2
-
-
-class Source(Protocol):
-    """Where readings come from. Every method may be called from several threads at once; each raises Trouble."""
-
-    environment: Environment
-
-    def balances(self, account: str, clock_offset_ms: int) -> Fetched:
-        """The raw overview of an account, asked for with a timestamp of our clock plus the offset."""
-
-    def uid(self, account: str, clock_offset_ms: int) -> str:
-        """The BingX UID behind the account's key."""
-
-    def clock_offset_ms(self) -> int:
-        """The exchange's clock minus ours, measured now."""
-
-    def key_fingerprint(self, account: str) -> str:
-        """Tells the account's key from another without being one."""
-
-
-class Stop(Protocol):
-    """Set when the program is told to end."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one slot is asked for. ``ask_refused``: a person wants even refused keys asked, now."""
-
-    interval_seconds: int
-    retry_for_seconds: float
-    request_timeout_seconds: float
-    limiter: SlidingWindow
-    ask_refused: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -123,7 +86,7 @@ class Extraction:
                 waiting, self._waiting = self._waiting, []
                 self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for _, _, job in waiting)
                 if now >= stopping_at:
-                    asked = [job for job in self._asking.keys() if not job.asks_uid]
+                    asked = [job for job in self._asking.under_way() if not job.asks_uid]
                     self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for job in asked)
                     break
             self._keep_all(self._dispatch(now))
@@ -146,11 +109,8 @@ class Extraction:
         why = held_off(job.memory, job.fingerprint, self._slot(job))
         if why and not self._plan.ask_refused:
             return self._failure(job, Reason.BACKING_OFF, why)
-        self._queue(job, self._clock.monotonic())
+        heapq.heappush(self._waiting, (self._clock.monotonic(), next(self._order), job))
         return None
-
-    def _queue(self, job: _Job, due: float) -> None:
-        heapq.heappush(self._waiting, (due, next(self._order), job))
 
     def _dispatch(self, now: float) -> Iterable[Outcome]:
         """Send what is due. Yields the failures of those whose time is over before they could be sent."""
@@ -212,7 +172,14 @@ class Extraction:
             yield from self._settle_reading(job, value)
         elif isinstance(value, KeyRefused | RequestRefused):
             interval = timedelta(seconds=self._plan.interval_seconds)
-            refusal = refuse(job.memory, job.fingerprint, value, self._slot(job), interval, self._clock.now())
+            refusal = refuse(
+                job.memory.refusal,
+                value,
+                fingerprint=job.fingerprint,
+                slot_at=self._slot(job),
+                interval=interval,
+                now=self._clock.now(),
+            )
             self._remember(job, replace(job.memory, refusal=refusal))
             job.trouble = value
             yield self._give_up(job)
@@ -228,14 +195,13 @@ class Extraction:
             else:
                 job.skewed = True
                 yield from self._again(job, value, 0.0)
-        elif isinstance(value, Lost):
-            trouble = Unreachable(Reason.UNREACHABLE, "no answer, and no end of waiting for one")
+        elif isinstance(value, Trouble | Lost):
+            lost = Unreachable(Reason.UNREACHABLE, "no answer, and no end of waiting for one")
+            trouble = lost if isinstance(value, Lost) else value
             yield from self._again(job, trouble, pause_seconds(job.attempts, self._clock.chance()))
-        elif isinstance(value, Trouble):
-            yield from self._again(job, value, pause_seconds(job.attempts, self._clock.chance()))
         else:
-            error = value if isinstance(value, Exception) else None
-            log.error("%s: unexpected %s", job.account, type(value).__name__, exc_info=error)
+            trace = value if isinstance(value, Exception) else None
+            log.error("%s: unexpected %s", job.account, type(value).__name__, exc_info=trace)
             yield self._failure(job, Reason.DEFECT, f"unexpected {type(value).__name__}")
 
     def _again(self, job: _Job, trouble: Trouble, pause: float) -> Iterable[Outcome]:
@@ -248,7 +214,7 @@ class Extraction:
         in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < end
         if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot:
             log.info("%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
-            self._queue(job, due)
+            heapq.heappush(self._waiting, (due, next(self._order), job))
         else:
             yield self._give_up(job)
 
@@ -257,8 +223,7 @@ class Extraction:
             self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
         reading = self._reading(job, fetched.requested_at, fetched.latency_ms, fetched.body)
         yield reading
-        slot_at = self._slot(job)
-        if reading.slot_at != slot_at:
+        if reading.slot_at != self._slot(job):
             yield self._failure(job, Reason.OVERRUN, "the request left when the slot had just ended")
         if reading.uid is None:
             self._nameless.append(job)

@@ -7,7 +7,7 @@ from etl.errors import CannotCreate
 
 
 def make_private_directory(directory: Path) -> None:
-    """Create a directory that only its owner can enter, and its parents where missing, on the disk. Raises CannotCreate."""
+    """Create a directory that only its owner can enter, and its parents, safely on the disk. Raises CannotCreate."""
     if directory.is_dir():
         return
     try:

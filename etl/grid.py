@@ -9,7 +9,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_duration(text: str) -> timedelta:
-    """``250ms``, ``30s``, ``5m``, ``1h``, ``1d`` as a timedelta; raises ValueError with the forms that are understood."""
+    """``250ms``, ``30s``, ``5m``, ``1h``, ``1d`` as a timedelta; ValueError with the forms that are understood."""
     match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text.strip())
     if match is None:
         raise ValueError("write a whole number and a unit: 30s, 5m, 1h, 1d")

@@ -1,7 +1,7 @@
-"""The accounts that are to be read, each with its key: from the environment, the config file, or a credentials directory."""
+"""The accounts that are to be read, each with its key: from the environment, the config file or systemd."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,49 +59,60 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
 
 def _sources(settings: Settings, environ: Mapping[str, str]) -> dict[str, dict[str, list[Source]]]:
     """By account and key: every place that gives it."""
-    found: dict[str, dict[str, list[Source]]] = {}
-
-    def account(name: str) -> dict[str, list[Source]]:
-        if not ACCOUNT_NAME.fullmatch(name):
+    found: dict[str, dict[str, list[Source]]] = {name: {} for name in settings.account_tables}
+    for account, key, source in (
+        *_from_environment(environ),
+        *_from_credentials(environ),
+        *_from_config(settings.account_tables, environ),
+    ):
+        found.setdefault(account, {}).setdefault(key, []).append(source)
+    for account in found:
+        if not ACCOUNT_NAME.fullmatch(account):
             raise SettingsError(
-                f"account name {name!r}: at most 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+                f"account name {account!r}: at most 64 letters, digits, dots, dashes, underscores, no sign first"
             )
-        return found.setdefault(name, {})
-
-    def add(name: str, key: str, place: str, read: Callable[[], str]) -> None:
-        account(name).setdefault(key, []).append(Source(place, read))
-
-    def add_file(name: str, key: str, place: str, path: Path) -> None:
-        add(name, key, place, lambda: read_secret_file(path, place, environ))
-
-    single = environ.get(f"{PREFIX}ACCOUNT", DEFAULT_ACCOUNT)
-    for key in ACCOUNT_KEYS:
-        variable = f"BINGX_{key.upper()}"
-        if variable in environ:
-            add(single, key, variable, partial(environ.__getitem__, variable))
-        if f"{variable}_FILE" in environ:
-            add_file(single, key, f"{variable}_FILE", Path(environ[f"{variable}_FILE"]))
-    for file in _credentials(environ):
-        owner, _, key = file.name.rpartition("bingx_")
-        if key in ACCOUNT_KEYS and (not owner or owner.endswith(".")):
-            add_file(owner.removesuffix(".") or single, key, f"credential {file.name}", file)
-    for name, table in settings.account_tables.items():
-        account(name)
-        for key, value in table.items():
-            place = f"{key} in [accounts.{name}]"
-            if key.endswith("_file"):
-                add_file(name, key.removesuffix("_file"), place, Path(value))
-            else:
-                add(name, key, place, partial(str, value))
     return found
 
 
-def _credentials(environ: Mapping[str, str]) -> list[Path]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, Source]]:
+    for key in ACCOUNT_KEYS:
+        variable = f"BINGX_{key.upper()}"
+        if variable in environ:
+            yield _single(environ), key, Source(variable, partial(environ.__getitem__, variable))
+        if f"{variable}_FILE" in environ:
+            yield _single(environ), key, _file(Path(environ[f"{variable}_FILE"]), f"{variable}_FILE", environ)
+
+
+def _from_credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str, Source]]:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     try:
-        return sorted(Path(directory).iterdir()) if directory else []
+        files = sorted(Path(directory).iterdir()) if directory else []
     except OSError as error:
         raise SettingsError(f"cannot read $CREDENTIALS_DIRECTORY {directory}: {error.strerror}") from None
+    for file in files:
+        owner, _, key = file.name.rpartition("bingx_")
+        if key in ACCOUNT_KEYS and (not owner or owner.endswith(".")):
+            yield owner.removesuffix(".") or _single(environ), key, _file(file, f"credential {file.name}", environ)
+
+
+def _from_config(
+    tables: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str, Source]]:
+    for account, table in tables.items():
+        for name, value in table.items():
+            place = f"{name} in [accounts.{account}]"
+            source = (
+                _file(Path(value), place, environ) if name.endswith("_file") else Source(place, partial(str, value))
+            )
+            yield account, name.removesuffix("_file"), source
+
+
+def _single(environ: Mapping[str, str]) -> str:
+    return environ.get(f"{PREFIX}ACCOUNT", DEFAULT_ACCOUNT)
+
+
+def _file(path: Path, place: str, environ: Mapping[str, str]) -> Source:
+    return Source(place, lambda: read_secret_file(path, place, environ))
 
 
 def _secret(account: str, key: str, sources: list[Source]) -> str:

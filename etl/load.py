@@ -49,7 +49,7 @@ class Transaction(Protocol):
         """The name of the account that has each UID, for those that are known."""
 
     def complete_wallets(self, spans: Mapping[int, tuple[datetime, datetime]]) -> dict[int, list[CompleteWallets]]:
-        """By account id, in order: the complete, measured, unvoided snapshots of slots in [first, last], and the last before."""
+        """By account id, in order: the complete, measured, unvoided snapshots in [first, last], and the last before."""
 
     def set_uid(self, account_id: int, uid: str) -> None:
         """Give an account that has none its UID."""
@@ -73,10 +73,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of one entry. ``snapshot`` is what was stored, or would have been but for the first one of its slot.
+    """What became of one entry. ``snapshot`` is what was stored, or would have been but for the slot's first one.
 
-    ``failure`` is what was stored instead; ``quarantined`` says that the outcome itself was set aside, ``waits`` that it
-    stays in the spool, and why.
+    ``failure`` is what was stored instead; ``quarantined`` says that the outcome itself was set aside, ``waits`` that
+    it stays in the spool, and why.
     """
 
     entry: Entry
@@ -89,7 +89,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Drains the spool into the store. ``parse`` reads a body, ``uid_of`` remembers who is behind a key's fingerprint."""
+    """Drains the spool into the store. ``parse`` reads a body, ``uid_of`` knows who is behind a key's fingerprint."""
 
     spool: Spool
     store: Store
@@ -99,8 +99,8 @@ class Loader:
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
 
-        ``unspooled`` are outcomes that the disk refused. Raises TryAgain where the store cannot take anything now: what
-        is not reported then still waits.
+        ``unspooled`` are outcomes that the disk refused. Raises TryAgain where the store cannot take anything now:
+        what is not reported then still waits.
         """
         for batch in _batches(chain(unspooled, self.spool.read(self.spool.names()))):
             self._load_batch(batch, report)
@@ -228,7 +228,8 @@ class _Batch:
             return Loaded(entry, failure=failure_of(outcome, refused.reason, refused.detail), quarantined=True)
         if isinstance(outcome, Failure):
             return Loaded(entry, failure=outcome)
-        assert isinstance(answer, Answer)
+        if not isinstance(answer, Answer):
+            raise TypeError("a reading without an answer")
         self._identify(account, outcome)
         return Loaded(entry, snapshot=self._judge(account, outcome, answer))
 

@@ -1,4 +1,4 @@
-"""Log lines on stderr, as text or JSON, with secrets taken out of everything, tracebacks and library messages included."""
+"""Log lines on stderr, as text or JSON, with secrets taken out of everything, tracebacks included."""
 
 import json
 import logging

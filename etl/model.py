@@ -61,9 +61,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One whole ``code: 0`` answer as it came: our clock when its request was sent, the time to its last byte, the body.
+    """A whole ``code: 0`` answer as it came: our clock when its request was sent, the time to its last byte, its body.
 
-    ``exchange_at`` is the answer's own clock as far as it could be seen without judging the rest; None where it has none.
+    ``exchange_at`` is the answer's own clock as far as it could be seen without judging the rest; None for none.
     """
 
     requested_at: datetime
@@ -126,7 +126,7 @@ Outcome: TypeAlias = Reading | Failure
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """One wallet. ``amount`` is None where BingX named the wallet without an amount; ``raw_type`` only where it differs."""
+    """One wallet. ``amount`` is None where BingX named none; ``raw_type`` is its spelling, only where that differs."""
 
     account_type: str
     amount: Decimal | None
@@ -164,7 +164,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which slots were expected when: every multiple of the interval from ``valid_from`` up to but not at ``valid_to``."""
+    """Which slots were expected when: every multiple of the interval from ``valid_from`` on and before ``valid_to``."""
 
     interval_seconds: int
     valid_from: datetime

@@ -1,9 +1,11 @@
 """When to ask again: pauses within a slot, and what is remembered of refusals and blocks for the slots after."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from etl.errors import RateLimited, Trouble
 from etl.grid import instant_text
+from etl.limiter import SlidingWindow
 from etl.remembered import AccountMemory, Refusal
 
 MAX_ATTEMPTS = 12
@@ -14,6 +16,17 @@ UNNAMED_BLOCK = timedelta(minutes=5)
 LONGEST_BLOCK = timedelta(days=1)
 # A refused key is asked for again at least this often, so that a mended one is not missed for long.
 LONGEST_BACK_OFF = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one slot is asked for. ``ask_refused``: a person wants even refused keys asked, now."""
+
+    interval_seconds: int
+    retry_for_seconds: float
+    request_timeout_seconds: float
+    limiter: SlidingWindow
+    ask_refused: bool = False
 
 
 def pause_seconds(attempts: int, chance: float) -> float:
@@ -33,10 +46,11 @@ def still_blocked(now: datetime, *blocked_until: datetime | None) -> datetime | 
 
 
 def refuse(
-    memory: AccountMemory, fingerprint: str, trouble: Trouble, slot_at: datetime, interval: timedelta, now: datetime
+    before: Refusal | None, trouble: Trouble, *, fingerprint: str, slot_at: datetime, interval: timedelta, now: datetime
 ) -> Refusal:
     """What to remember when a key is refused: the slots left out double with every refusal of the same key."""
-    before = memory.refusal if memory.refusal and memory.refusal.key_fingerprint == fingerprint else None
+    if before is not None and before.key_fingerprint != fingerprint:
+        before = None
     times = before.times + 1 if before else 1
     return Refusal(
         key_fingerprint=fingerprint,

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from etl.clock import Clock
 from etl.errors import EtlError, NotUnderstood, SchemaNotAtHead
-from etl.extract import Extraction, Plan, Source, Stop
+from etl.extract import Extraction
 from etl.grid import slot_of
 from etl.judge import judge
 from etl.load import Loaded, Loader, failure_of
 from etl.model import Failure, Outcome, Reading, Reason, Snapshot
+from etl.patience import Plan
 from etl.remembered import Remembered
+from etl.source import Source, Stop
 from etl.spool import Entry
 
 log = logging.getLogger(__name__)
@@ -55,15 +57,15 @@ class Recorder:
         loader: Loader,
         plan: Plan,
         *,
-        upgrade: Callable[[], None] | None,
+        prepare: Callable[[], None],
         clock: Clock | None = None,
     ) -> None:
-        """``upgrade`` brings the schema to head, for a database that belongs to this program alone; else None."""
+        """``prepare`` brings the schema to head where that is this program's to do, and does nothing elsewhere."""
         self._source = source
         self._remembered = remembered
         self._loader = loader
         self._plan = plan
-        self._upgrade = upgrade
+        self._prepare = prepare
         self._clock = clock or Clock()
 
     def record(
@@ -117,9 +119,7 @@ class Recorder:
             try:
                 self._loader.load(unspooled, report=report)
             except SchemaNotAtHead:
-                if self._upgrade is None:
-                    raise
-                self._upgrade()
+                self._prepare()
                 self._loader.load(unspooled, report=report)
         except EtlError as error:
             slot.database = error

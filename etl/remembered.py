@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A key, by its fingerprint, was refused ``times`` slots in a row; it is not asked again before ``ask_again_at``."""
+    """A key, by its fingerprint, was refused so many ``times`` in a row; it is not asked before ``ask_again_at``."""
 
     key_fingerprint: str
     reason: str
@@ -41,7 +41,7 @@ class AccountMemory:
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """What holds for every account of this host: the exchange's clock minus ours, and until when this address is limited."""
+    """What holds for all accounts of this host: the exchange's clock minus ours, and until when it is limited."""
 
     clock_offset_ms: int | None = None
     blocked_until: datetime | None = None

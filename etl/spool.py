@@ -1,8 +1,8 @@
 """Outcomes on disk: from :meth:`Spool.put` on, a reading cannot be lost; it goes only after the history has it.
 
-One file per outcome. Format 1: a line ``bingx-etl-spool 1 <SHA-256 of the rest>``, a line of JSON with the fields, then
-the raw bodies, byte for byte, so that a person can read them with ``cat``. A file appears under its final name by rename
-when it is whole and on the disk; one that was whole but not yet renamed when its writer died is adopted.
+One file per outcome. Format 1: a line ``bingx-etl-spool 1 <SHA-256 of the rest>``, a line of JSON with the fields,
+then the raw bodies, byte for byte, so that a person can read them with ``cat``. A file appears under its final name by
+rename when it is whole and on the disk; one that was whole but not yet renamed when its writer died is adopted.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class FromTheFuture(NotUnderstood):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One spool file that could be read. ``name`` is None for an outcome that the disk refused: it is only in memory."""
+    """A spool file that could be read. ``name`` is None for an outcome that the disk refused: it is in memory only."""
 
     name: str | None
     outcome: Outcome
@@ -122,10 +122,8 @@ class Spool:
         except OSError as error:
             raise DiskError(f"cannot read the spool {self.directory}: {error.strerror}") from None
         names = [name for name in found if name.endswith(SUFFIX) and not name.startswith(".")]
-        for name in found:
-            if name.endswith(UNFINISHED) and (adopted := self._adopt(name)):
-                names.append(adopted)
-        return sorted(names)
+        adopted = [self._adopt(name) for name in found if name.endswith(UNFINISHED)]
+        return sorted([*names, *filter(None, adopted)])
 
     def _adopt(self, unfinished: str) -> str | None:
         path = self.directory / unfinished
@@ -179,7 +177,7 @@ class Spool:
                 raise DiskError(f"cannot remove {self.directory / name}: {error.strerror}") from None
 
     def quarantine(self, name: str, reason: str, detail: str) -> None:
-        """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays where it is."""
+        """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays in place."""
         target = name.removeprefix(".")
         note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
@@ -236,7 +234,7 @@ def encode(outcome: Outcome) -> bytes:
 
 
 def decode(data: bytes) -> Outcome:
-    """An outcome read back; raises NotUnderstood where a byte of it is missing or changed, FromTheFuture for a later format."""
+    """An outcome read back; NotUnderstood where a byte is missing or changed, FromTheFuture for a later format."""
     head, _, rest = data.partition(b"\n")
     match = re.fullmatch(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC, head)
     if match is None:

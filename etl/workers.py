@@ -34,7 +34,7 @@ class Workers(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def keys(self) -> list[Key]:
+    def under_way(self) -> list[Key]:
         """What is under way."""
         return [key for key, _ in self._under_way.values()]
 

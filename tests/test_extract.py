@@ -2,19 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from etl.clock import Clock
 from etl.errors import ClockSkew, KeyRefused, MalformedAnswer, RateLimited, RequestRefused, Trouble, Unavailable
-from etl.extract import Extraction, Plan
+from etl.extract import Extraction
 from etl.grid import slot_of
 from etl.limiter import SlidingWindow
 from etl.model import Environment, Failure, Fetched, Outcome, Reading, Reason
+from etl.patience import Plan
 from etl.remembered import HostMemory, Remembered
 from tests.values import SLOT, body
 
@@ -51,8 +52,8 @@ class World:
     def balances(self, account: str, clock_offset_ms: int) -> Fetched:
         now = self.now()
         self.asked.append((account, now, clock_offset_ms))
-        script = self.scripts.get(account, lambda _: self.answer())
-        result = script(sum(name == account for name, _, _ in self.asked))
+        number = sum(name == account for name, _, _ in self.asked)
+        result = self.scripts[account](number) if account in self.scripts else self.answer()
         if isinstance(result, Exception):
             raise result
         return result
@@ -104,9 +105,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> World:
     """The world at the beginning of a slot."""
-    yield World(tmp_path)
+    return World(tmp_path)
 
 
 def unwell(_: int = 0) -> Trouble:
@@ -137,9 +138,17 @@ def test_a_good_answer_is_one_reading_of_the_slot(world: World) -> None:
     assert len(world.asked) == 1
 
 
-def test_the_uid_behind_a_key_is_asked_once_and_only_after_its_reading_is_kept(world: World) -> None:
+def test_the_uid_behind_a_key_is_asked_once_and_only_after_its_reading_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept_when_asked: list[int] = []
-    world.uid = lambda account, _: kept_when_asked.append(len(world.kept)) or "1001"  # type: ignore[method-assign]
+
+    def uid(account: str, clock_offset_ms: int) -> str:
+        del account, clock_offset_ms
+        kept_when_asked.append(len(world.kept))
+        return "1001"
+
+    monkeypatch.setattr(world, "uid", uid)
     assert read(world.run("main")["main"]).uid is None
     assert kept_when_asked == [1]
     assert world.remembered.account("main").uids == {"key-main": "1001"}
@@ -160,7 +169,7 @@ def test_what_is_unwell_is_asked_again_with_growing_pauses_until_it_answers(worl
     world.scripts["main"] = lambda n: unwell() if n < 5 else world.answer()
     assert read(world.run("main")["main"]).attempts == 5
     times = [at for _, at, _ in world.asked]
-    pauses = [(later - at).total_seconds() for at, later in zip(times, times[1:], strict=False)]
+    pauses = [(later - at).total_seconds() for at, later in pairwise(times)]
     assert [wanted <= pause for wanted, pause in zip((0.75, 1.5, 3, 6), pauses, strict=True)] == [True] * 4
 
 

@@ -41,15 +41,18 @@ def test_json_is_one_object_per_line() -> None:
     line = Formatter("json", Redactor()).format(event("first\nsecond", account="main", stored=True))
     assert "\n" not in line
     parsed = json.loads(line)
-    assert (parsed["event"], parsed["account"], parsed["stored"], parsed["level"]) == ("first\nsecond", "main", True, "warning")
+    assert (parsed["event"], parsed["account"], parsed["stored"], parsed["level"]) == (
+        "first\nsecond",
+        "main",
+        True,
+        "warning",
+    )
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_secret_is_in_a_line_wherever_it_came_from(form: str) -> None:
-    try:
-        raise ValueError(f"https://x.example/?signature=deadbeef&key={SECRET}")
-    except ValueError as error:
-        record = event("%s postgresql://user:hunter22@host/db", SECRET, error=error, detail=SECRET)
+    error = ValueError(f"https://x.example/?signature=deadbeef&key={SECRET}")
+    record = event("%s postgresql://user:hunter22@host/db", SECRET, error=error, detail=SECRET)
     line = Formatter(form, Redactor([SECRET])).format(record)
     for hidden in (SECRET, "deadbeef", "hunter22"):
         assert hidden not in line

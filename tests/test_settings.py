@@ -8,7 +8,7 @@ import pytest
 from etl.cli.init import config_text
 from etl.errors import SettingsError
 from etl.keys import read_keys
-from etl.settings import SETTINGS, read_settings
+from etl.settings import SETTINGS, default_config_file, read_settings
 
 SECRET = "s3cr3tpassw0rd"
 
@@ -46,7 +46,7 @@ def test_without_any_the_defaults_of_the_contract_hold(home: Path) -> None:
     assert (settings.interval_seconds, settings.base_url) == (300, "https://open-api.bingx.com")
     assert (settings.request_timeout_seconds, settings.retry_for_seconds, settings.recv_window_ms) == (10, 120, 5000)
     assert settings.ip_limit == (300, 10)
-    assert (settings.fallback_base_url, settings.proxy, settings.ca_bundle) == (None, None, None)
+    assert [settings.fallback_base_url, settings.proxy, settings.ca_bundle] == [None] * 3
 
 
 def test_environment_wins_over_file_and_file_over_default(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_environment_wins_over_file_and_file_over_default(tmp_path: Path) -> Non
 def test_the_config_file_is_found_by_variable_or_in_the_config_directory(tmp_path: Path, home: Path) -> None:
     path = config(tmp_path, 'interval = "1h"\n')
     assert read_settings(environ={"BINGX_ETL_CONFIG": str(path)}).interval_seconds == 3600
-    default = home / ".config" / "bingx-etl" / "bingx-etl.toml"
-    if os.uname().sysname == "Linux":
-        default.parent.mkdir(parents=True)
-        default.write_text('interval = "2h"\n')
-        assert read_settings(environ={}).interval_seconds == 7200
+    default = default_config_file()
+    assert default.is_relative_to(home)
+    default.parent.mkdir(parents=True)
+    default.write_text('interval = "2h"\n')
+    assert read_settings(environ={}).interval_seconds == 7200
 
 
 def test_the_state_directory_of_systemd_is_used(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def body(wallets: Mapping[str, Any] | None = None, at: datetime = ASKED) -> byte
     return msgspec.json.encode({"code": 0, "timestamp": round(at.timestamp() * 1000), "data": rows})
 
 
-def reading(wallets: Mapping[str, Any] | None = None, **changes: Any) -> Reading:  # noqa: ANN401 - any field
+def reading(wallets: Mapping[str, Any] | None = None, **changes: Any) -> Reading:
     """A reading of ``main`` in :data:`SLOT`."""
     at = changes.get("requested_at", ASKED)
     plain = Reading(
@@ -41,7 +41,7 @@ def reading(wallets: Mapping[str, Any] | None = None, **changes: Any) -> Reading
     return replace(plain, **changes)
 
 
-def failure(**changes: Any) -> Failure:  # noqa: ANN401 - any field
+def failure(**changes: Any) -> Failure:
     """A failure of ``main`` in :data:`SLOT`."""
     plain = Failure(
         account="main",

@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
         return Exit.DONE
     except OSError as error:
         return _say(f"{error.filename or 'input or output'}: {error.strerror}", Exit.DISK)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last one: what nobody foresaw still ends in one line
         sys.stderr.write(Redactor()(traceback.format_exc()))
         return _say("this is a bug: please report the lines above. What was read is safe in the spool", Exit.BUG)
     return int(result or 0)

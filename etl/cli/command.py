@@ -30,7 +30,7 @@ def _config_option() -> click.Option:
 class Command(click.Command):
     """A command with ``--config``."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.append(_config_option())
 
@@ -40,7 +40,7 @@ class Group(click.Group):
 
     command_class = Command
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.append(_config_option())
 
@@ -48,7 +48,7 @@ class Group(click.Group):
 class LazyGroup(Group):
     """A group that imports a command when it is called: cron starts us every five minutes."""
 
-    def __init__(self, *args: Any, commands_at: dict[str, str], **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+    def __init__(self, *args: Any, commands_at: dict[str, str], **kwargs: Any) -> None:
         """``commands_at``: by name, ``module:attribute``."""
         super().__init__(*args, **kwargs)
         self._commands_at = commands_at

@@ -13,8 +13,8 @@ from etl.cli.exits import Exit
 def db() -> None:
     """The schema of the database, through alembic.
 
-    SQLite is created and upgraded by itself, with a backup beside it. PostgreSQL is upgraded by `db upgrade` alone, by a
-    role that may create tables; recording needs none of those rights.
+    SQLite is created and upgraded by itself, with a backup beside it. PostgreSQL is upgraded by `db upgrade` alone,
+    by a role that may create tables; recording needs none of those rights.
     """
 
 

@@ -26,6 +26,8 @@ from etl.settings import Settings, read_settings
 
 BEFORE, WITHOUT_DATABASE, RECOVERED, WITHOUT_BINGX, AFTER = 3, 3, 2, 2, 2
 
+QUERY = "select account, slot_at, total_usdt_exact from equity"
+
 
 def _say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
@@ -42,8 +44,8 @@ def _say(text: str = "") -> None:
 def demo(directory: Path | None) -> None:
     """See it work, without a key: a BingX on this machine, two accounts, a slot every second, and two outages.
 
-    First the database goes away, then BingX does. Everything is in a directory of its own; your settings, your state and
-    the network are not touched.
+    First the database goes away, then BingX does. Everything is in a directory of its own; your settings, your state
+    and the network are not touched.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="bingx-etl-demo-"))).absolute()
     exchange = Exchange(2)
@@ -54,7 +56,7 @@ def demo(directory: Path | None) -> None:
         recorder = build_recorder(settings, read_keys(settings, environ))
         accounts = [account.name for account in exchange.accounts]
         slots = _Slots(recorder, accounts)
-        _say(f"A BingX on this machine is at {server.url}, with the accounts {' and '.join(accounts)}. One slot a second.\n")
+        _say(f"A BingX on this machine, {server.url}, with the accounts {' and '.join(accounts)}; a slot a second.\n")
         _say("1. All is well: each slot is read from BingX, written to disk, then stored.")
         slots.record(BEFORE)
         _say("\n2. The database goes away. Readings wait on disk, in the spool.")
@@ -79,7 +81,7 @@ def demo(directory: Path | None) -> None:
   {config}   the settings
 
 Ask it yourself:
-  sqlite3 {settings.state_dir / "balances.db"} 'select account, slot_at, total_usdt_exact from equity'""")
+  sqlite3 {settings.state_dir / "balances.db"} '{QUERY}'""")
 
 
 @contextmanager

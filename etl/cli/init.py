@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap import create_database
+from etl.bootstrap import build_spool, database_file, prepare_database
 from etl.cli.command import CONFIG, Command
 from etl.errors import CannotCreate
 from etl.settings import SETTINGS, Setting, default_config_file, read_settings
@@ -52,7 +52,9 @@ def init(context: click.Context) -> None:
         _create(path)
         sys.stderr.write(f"wrote {path}: name your accounts and their key files in it\n")
     chosen = read_settings(path)
-    if (database := create_database(chosen)) is not None:
+    if (database := database_file(chosen)) is not None:
+        build_spool(chosen).prepare()
+        prepare_database(chosen)
         sys.stderr.write(f"the database is {database}\n")
     else:
         sys.stderr.write("the database is PostgreSQL: bingx-etl db upgrade creates its tables\n")

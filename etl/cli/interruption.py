@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM: the first asks to stop, the second stops."""
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Self
 
 
 class Interruption:
@@ -20,12 +21,12 @@ class Interruption:
         """128 and the signal's number, as shells have it."""
         return 128 + (self.signal or 0)
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._stop)  # type: ignore[assignment] # never set from C here
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,6 +1,5 @@
 """``sandbox``: the local BingX."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -24,5 +23,4 @@ def sandbox(port: int, accounts: int, seed: int, config_dir: Path | None) -> int
     Prints its URL first, on stdout, then on stderr the environment that makes this program use it. It is as strict as
     what is known of BingX: keys, signatures, time windows and rate limits are checked.
     """
-    number = serve(port, accounts, seed, lambda line: print(line, file=sys.stderr, flush=True), config_dir)
-    return 128 + number
+    return 128 + serve(port, accounts, seed, lambda line: click.echo(line, err=True), config_dir)

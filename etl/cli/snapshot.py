@@ -31,11 +31,12 @@ log = logging.getLogger(__name__)
 def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     """Record the present slot of every account, once, and exit.
 
-    Asks BingX for each account, writes the answers to disk first, then stores them and whatever waits there from before.
-    To be called once in each slot: with the interval of 5m, by the crontab line `*/5 * * * * bingx-etl snapshot`.
+    Asks BingX for each account, writes the answers to disk first, then stores them and whatever waits there from
+    before. To be called once in each slot: with the interval of 5m, by the crontab line
+    `*/5 * * * * bingx-etl snapshot`.
 
-    Running it twice in a slot, or two at once, is harmless: the first reading of a slot is kept. If the database is down
-    it exits with 75, the reading is safe, and the next run stores both.
+    Running it twice in a slot, or two at once, is harmless: the first reading of a slot is kept. If the database is
+    down it exits with 75, the reading is safe, and the next run stores both.
     """
     chosen = settings()
     keys = _choose(read_keys(chosen), names)

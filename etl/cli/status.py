@@ -22,11 +22,10 @@ def status(*, as_json: bool) -> None:
     chosen = settings()
     box = build_spool(chosen)
     now = datetime.now(UTC)
-    accounts = build_history(chosen).latest()
     whole: dict[str, Any] = {
         "accounts": [
-            {**row, "age_seconds": None if row["slot_at"] is None else round((now - row["taken_at"]).total_seconds())}
-            for row in accounts
+            {**row, "age_seconds": None if row["taken_at"] is None else round((now - row["taken_at"]).total_seconds())}
+            for row in build_history(chosen).latest()
         ],
         "spool": box.depth(),
         "quarantine": len(box.quarantined()),
