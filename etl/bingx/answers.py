@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import NoReturn
 
-from etl.bingx.envelope import IntegerText, RealText, code_of, instant_of
+from etl.bingx.envelope import NumberText, code_of, instant_of
 from etl.errors import NotUnderstood
 from etl.grid import from_ms
 from etl.model import Answer, Balance
@@ -36,7 +36,7 @@ def parse_uid(body: bytes) -> str:
     """The UID behind a key, in digits; BingX sends it as a number or as a string."""
     data = _successful(body).get("data")
     uid = data.get("uid") if isinstance(data, dict) else None
-    if not isinstance(uid, str) or isinstance(uid, RealText) or not re.fullmatch(r"[1-9][0-9]{0,31}", uid):
+    if not isinstance(uid, str) or not re.fullmatch(r"[1-9][0-9]{0,31}", uid):
         raise NotUnderstood("no uid in the answer")
     return str(uid)
 
@@ -45,7 +45,7 @@ def parse_server_time(body: bytes) -> int:
     """The exchange's clock in Unix milliseconds, between the years 2017 and 2200."""
     data = _successful(body).get("data")
     text = data.get("serverTime") if isinstance(data, dict) else None
-    if not isinstance(text, IntegerText) or not re.fullmatch(r"[0-9]{13}", text):
+    if not isinstance(text, NumberText) or not re.fullmatch(r"[0-9]{13}", text):
         raise NotUnderstood("no serverTime in the answer")
     instant = from_ms(int(text))
     if instant.year not in SANE_YEARS:
@@ -82,8 +82,8 @@ def _successful(body: bytes) -> dict[str, object]:
         answer = json.loads(
             body.decode("utf-8-sig"),
             object_pairs_hook=_object,
-            parse_int=IntegerText,
-            parse_float=RealText,
+            parse_int=NumberText,
+            parse_float=NumberText,
             parse_constant=_no_number,
         )
     except UnicodeDecodeError:

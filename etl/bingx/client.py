@@ -123,9 +123,13 @@ class Client:
         exchange_at = None if envelope is None else envelope.exchange_at
         fetched = Fetched(answer.requested_at, answer.latency_ms, body, exchange_at)
         if envelope is not None and envelope.code != 0:
-            message = redact(envelope.message.encode(errors="replace"), secrets).decode()
             raise trouble_of_code(
-                envelope.code, message, answer.status, answer.headers, self._now(), clock_offset_ms=clock_offset_ms
+                envelope.code,
+                envelope.message,
+                answer.status,
+                answer.headers,
+                self._now(),
+                clock_offset_ms=clock_offset_ms,
             )
         if answer.status != HTTPStatus.OK:
             text = body.decode(errors="replace")

@@ -8,14 +8,8 @@ from datetime import datetime
 from etl.grid import from_ms
 
 
-class IntegerText(str):
-    """A JSON integer in its original digits: never converted, so that its length costs nothing."""
-
-    __slots__ = ()
-
-
-class RealText(str):
-    """A JSON number with a fraction or an exponent, or NaN or Infinity, in its original text."""
+class NumberText(str):
+    """A JSON number in its original text: never converted, so that no digit is lost and its length costs nothing."""
 
     __slots__ = ()
 
@@ -38,9 +32,9 @@ def peek(body: bytes) -> Envelope | None:
     try:
         answer = json.loads(
             body.decode("utf-8-sig", errors="replace"),
-            parse_int=IntegerText,
-            parse_float=RealText,
-            parse_constant=RealText,
+            parse_int=NumberText,
+            parse_float=NumberText,
+            parse_constant=NumberText,
             strict=False,
         )
     except (ValueError, RecursionError):
@@ -54,9 +48,7 @@ def peek(body: bytes) -> Envelope | None:
 
 def code_of(value: object) -> int | None:
     """BingX's code, an integer or the decimal text of one; None for anything else, false and 0.0 included."""
-    if type(value) in (IntegerText, str) and re.fullmatch(r"-?[0-9]{1,18}", str(value)):
-        return int(str(value))
-    return None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else None
 
 
 def instant_of(value: object) -> datetime | None:

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 # Below this length a value would be found by chance in honest answers, and no key of BingX's is as short.
 SHORTEST = 8
+SHORT_ESCAPES = {"/": r"\\?/", '"': r"\\?\"", "\\": r"\\\\?"}  # what JSON may write with a backslash
 
 
 def redact(data: bytes, secrets: Iterable[str]) -> bytes:
-    r"""``data`` with each secret, in either case and also where JSON-escaped as ``\u0041``, replaced by ``***``."""
-    escaped = b"\\u00" in data
+    """``data`` with each secret, in either case and however JSON may escape it, replaced by ``***``."""
+    escaped = b"\\" in data
     lowered = data.lower()
     for secret in secrets:
         if len(secret) >= SHORTEST and (escaped or secret.lower().encode() in lowered):
@@ -18,4 +19,4 @@ def redact(data: bytes, secrets: Iterable[str]) -> bytes:
 
 
 def _pattern(secret: str) -> bytes:
-    return "".join(rf"(?:{re.escape(c)}|\\u00{ord(c):02x})" for c in secret).encode()
+    return "".join(rf"(?:\\u00{ord(c):02x}|{SHORT_ESCAPES.get(c, re.escape(c))})" for c in secret).encode()

@@ -1,4 +1,4 @@
-"""A session of requests without the habits that do harm here: redirects, cookies, the environment, TLS that can be turned off."""
+"""A session of requests without the habits that do harm here: redirects, cookies, ambient settings, lax TLS."""
 
 import ssl
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Session(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(tls, self.line))
 
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # there is never a target
+    def get_redirect_target(self, resp: requests.Response) -> None:
         """None, always: even with redirects forbidden, requests reads a redirect's whole body to prepare the next."""
 
     def get_streamed(

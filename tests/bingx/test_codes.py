@@ -201,6 +201,13 @@ def test_retry_after_is_read_in_every_form(value: str, until: datetime | None, n
     assert trouble.until == until
 
 
+def test_a_date_in_retry_after_is_by_the_servers_clock_and_becomes_ours() -> None:
+    headers = {"Retry-After": "Sun, 22 Nov 2026 15:20:43 GMT"}
+    trouble = trouble_of_status(429, "", headers, NOW, clock_offset_ms=7_000)
+    assert isinstance(trouble, RateLimited)
+    assert trouble.until == SOON - timedelta(seconds=7)
+
+
 def test_the_firewall_keeps_a_host_out_for_five_minutes_unless_it_says_otherwise() -> None:
     silent, speaking = trouble_of_status(403, "", {}, NOW), trouble_of_status(403, "", {"Retry-After": "42"}, NOW)
     assert isinstance(silent, RateLimited)
