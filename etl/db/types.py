@@ -13,8 +13,6 @@ from typing import Any
 from sqlalchemy import TIMESTAMP, Date, Dialect, Numeric, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from etl.grid import instant_text, slot_text
-
 LONGEST_AMOUNT = 1000
 """Digits of an amount. PostgreSQL would take 131,072; a line of that length is no balance."""
 
@@ -23,7 +21,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def checked_text(value: str) -> str:
     """The text itself; ValueError where a database would refuse it or cut it off: NUL, lone surrogates."""
-    if _UNSTORABLE.search(value):
+    if (not value.isascii() or "\0" in value) and _UNSTORABLE.search(value):
         raise ValueError("a text has a NUL or a lone surrogate in it")
     return value
 
@@ -32,10 +30,9 @@ def checked_amount(value: Decimal) -> Decimal:
     """The amount, scale kept, -0 as 0. ValueError where it is not finite or absurdly long, TypeError for a float."""
     if not isinstance(value, Decimal):
         raise TypeError(f"an amount is a Decimal, not {type(value).__name__}")
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int):
-        raise ValueError("an amount is a finite number")  # noqa: TRY004 - NaN is a Decimal, its value is what is wrong
-    if abs(exponent) > LONGEST_AMOUNT or abs(value.adjusted()) > LONGEST_AMOUNT:
+    if not value.is_finite():
+        raise ValueError("an amount is a finite number")
+    if abs(value.adjusted()) > LONGEST_AMOUNT or len(str(value)) > LONGEST_AMOUNT:
         raise ValueError(f"an amount has more than {LONGEST_AMOUNT} digits")
     # copy_abs, for abs() would round to the context's precision
     return value.copy_abs() if value.is_zero() else value
@@ -50,7 +47,8 @@ def checked_time(value: datetime) -> datetime:
     """The time in UTC, in whole milliseconds, rounded down; ValueError without a time zone."""
     if value.tzinfo is None:
         raise ValueError("a time has no time zone")
-    return value.astimezone(UTC).replace(microsecond=value.microsecond // 1000 * 1000)
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 class Words(TypeDecorator[str]):
@@ -88,8 +86,8 @@ class Instant(TypeDecorator[datetime]):
         return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
 
     def text(self, value: datetime) -> str:
-        """The form on SQLite."""
-        return instant_text(value)
+        """The form on SQLite, that of :func:`etl.grid.instant_text`, several times faster."""
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Slot(Instant):
@@ -104,8 +102,8 @@ class Slot(Instant):
         return super().process_bind_param(value, dialect)
 
     def text(self, value: datetime) -> str:
-        """The form on SQLite."""
-        return slot_text(value)
+        """The form on SQLite, that of :func:`etl.grid.slot_text`."""
+        return value.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class Day(TypeDecorator[date]):
