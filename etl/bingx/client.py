@@ -90,9 +90,7 @@ class Client:
     def server_time_offset_ms(self) -> int:
         """The exchange's clock minus ours, measured now; the server is taken to answer halfway through."""
         fetched = self._call(SERVER_TIME, None, 0)
-        return _parsed(parse_server_time, fetched) - to_ms(
-            fetched.requested_at + timedelta(milliseconds=fetched.latency_ms / 2)
-        )
+        return _parsed(parse_server_time, fetched) - to_ms(fetched.middle_at)
 
     def close(self) -> None:
         """Close the connections kept alive; the client can be used all the same."""
