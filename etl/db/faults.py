@@ -81,19 +81,13 @@ def _ours(error: Exception, address: Address) -> EtlError:
         return cause
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(cause, address)
-    if isinstance(cause, (ValueError, TypeError, OverflowError)):  # UnicodeError is a ValueError
-        return RecordRefused(f"a record cannot be stored: {_without_values(cause)}")
+    if isinstance(cause, OverflowError):
+        return RecordRefused("a record cannot be stored: a number in it is too large")
+    if isinstance(cause, UnicodeError):
+        return RecordRefused("a record cannot be stored: a text in it is no Unicode")
     if type(cause).__module__.startswith("psycopg"):
         return _of_postgresql(cause, address)
     return DatabaseUnavailable(f"the database {address.name} cannot be used ({type(cause).__name__})")
-
-
-def _without_values(cause: BaseException) -> str:
-    if isinstance(cause, UnicodeError):
-        return "a text has a lone surrogate in it"
-    if isinstance(cause, OverflowError):
-        return "a number is too large"
-    return str(cause)
 
 
 def _of_sqlite(cause: sqlite3.Error, address: Address) -> EtlError:

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import TIMESTAMP, Date, Dialect, Numeric, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from etl.errors import RecordRefused
+
 LONGEST_AMOUNT = 1000
 """Digits of an amount. PostgreSQL would take 131,072; a line of that length is no balance."""
 
@@ -20,20 +22,20 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def checked_text(value: str) -> str:
-    """The text itself; ValueError where a database would refuse it or cut it off: NUL, lone surrogates."""
+    """The text itself; RecordRefused where a database would refuse it or cut it off: NUL, lone surrogates."""
     if (not value.isascii() or "\0" in value) and _UNSTORABLE.search(value):
-        raise ValueError("a text has a NUL or a lone surrogate in it")
+        raise RecordRefused("a text has a NUL or a lone surrogate in it")
     return value
 
 
 def checked_amount(value: Decimal) -> Decimal:
-    """The amount, scale kept, -0 as 0. ValueError where it is not finite or absurdly long, TypeError for a float."""
+    """The amount, scale kept, -0 as 0. RecordRefused where it is no Decimal, not finite or absurdly long."""
     if not isinstance(value, Decimal):
-        raise TypeError(f"an amount is a Decimal, not {type(value).__name__}")
+        raise RecordRefused(f"an amount is a Decimal, not {type(value).__name__}")
     if not value.is_finite():
-        raise ValueError("an amount is a finite number")
+        raise RecordRefused("an amount is a finite number")
     if abs(value.adjusted()) > LONGEST_AMOUNT or len(str(value)) > LONGEST_AMOUNT:
-        raise ValueError(f"an amount has more than {LONGEST_AMOUNT} digits")
+        raise RecordRefused(f"an amount has more than {LONGEST_AMOUNT} digits")
     # copy_abs, for abs() would round to the context's precision
     return value.copy_abs() if value.is_zero() else value
 
@@ -44,9 +46,9 @@ def amount_text(value: Decimal) -> str:
 
 
 def checked_time(value: datetime) -> datetime:
-    """The time in UTC, in whole milliseconds, rounded down; ValueError without a time zone."""
+    """The time in UTC, in whole milliseconds, rounded down; RecordRefused without a time zone."""
     if value.tzinfo is None:
-        raise ValueError("a time has no time zone")
+        raise RecordRefused("a time has no time zone")
     utc = value if value.tzinfo is UTC else value.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
@@ -58,7 +60,7 @@ class Words(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """ValueError for what cannot be stored."""
+        """RecordRefused for what cannot be stored."""
         return None if value is None else checked_text(value)
 
 
@@ -73,7 +75,7 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else TIMESTAMP(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """ValueError without a time zone."""
+        """RecordRefused without a time zone."""
         if value is None:
             return None
         value = checked_time(value)
@@ -96,9 +98,9 @@ class Slot(Instant):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """ValueError without a time zone, or where the time is none of a grid of seconds."""
+        """RecordRefused without a time zone, or where the time is none of a grid of seconds."""
         if value is not None and value.microsecond:
-            raise ValueError("a slot is a whole second")
+            raise RecordRefused("a slot is a whole second")
         return super().process_bind_param(value, dialect)
 
     def text(self, value: datetime) -> str:
@@ -136,7 +138,7 @@ class Amount(TypeDecorator[Decimal]):
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
-        """ValueError or TypeError for what is no exact, finite amount."""
+        """RecordRefused for what is no exact, finite amount."""
         if value is None:
             return None
         return amount_text(value) if dialect.name == "sqlite" else checked_amount(value)
