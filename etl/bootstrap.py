@@ -45,7 +45,6 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         build_remembered(settings),
         build_loader(settings),
         plan,
-        prepare=lambda: prepare_database(settings),
     )
 
 
@@ -61,6 +60,7 @@ def build_loader(settings: Settings) -> Loader:
         store=SqlStore(open_engine(settings.database_url), lambda: datetime.now(UTC)),
         parse=parse_overview,
         uid_of=lambda account, fingerprint: remembered.account(account).uids.get(fingerprint),
+        prepare=lambda: prepare_database(settings),
     )
 
 

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from etl.errors import DiskError, NotUnderstood, RecordRefused
+from etl.errors import DiskError, NotUnderstood, RecordRefused, SchemaNotAtHead
 from etl.judge import Refused, Waits, check_environment, check_identity, judge, reschedule
 from etl.model import (
     Answer,
@@ -89,12 +90,17 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Drains the spool into the store. ``parse`` reads a body, ``uid_of`` knows who is behind a key's fingerprint."""
+    """Drains the spool into the store.
+
+    ``parse`` reads a body, ``uid_of`` knows who is behind a key's fingerprint, ``prepare`` brings the schema to head
+    where that is this program's to do, and does nothing elsewhere.
+    """
 
     spool: Spool
     store: Store
     parse: Callable[[bytes], Answer]
     uid_of: Callable[[str, str], str | None]
+    prepare: Callable[[], None]
 
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
@@ -103,7 +109,23 @@ class Loader:
         what is not reported then still waits.
         """
         for batch in _batches(chain(unspooled, self.spool.read(self.spool.names()))):
-            self._load_batch(batch, report)
+            self._at_head(partial(self._load_batch, batch, report))
+
+    def check(self) -> None:
+        """Whether the store can take anything now; raises TryAgain if not."""
+        self._at_head(self._open)
+
+    def _at_head(self, call: Callable[[], None]) -> None:
+        """The call, and once more after the schema was made ready: nothing of it has happened if it was not."""
+        try:
+            call()
+        except SchemaNotAtHead:
+            self.prepare()
+            call()
+
+    def _open(self) -> None:
+        with self.store.transaction():
+            pass
 
     def _load_batch(self, batch: Sequence[Entry], report: Callable[[Loaded], None]) -> None:
         answers = [self._understand(entry.outcome) for entry in batch]

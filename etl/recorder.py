@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl.clock import Clock
-from etl.errors import EtlError, NotUnderstood, SchemaNotAtHead
+from etl.errors import Disk, DiskError, EtlError, NotUnderstood
 from etl.extract import Extraction
 from etl.grid import slot_of
 from etl.judge import judge
@@ -43,7 +43,7 @@ class Slot:
     earlier: list[Loaded] = field(default_factory=list)  # quarantined now, of earlier slots
     earlier_stored: int = 0
     database: EtlError | None = None
-    disk: OSError | None = None
+    disk: Disk | None = None
     lost: list[Outcome] = field(default_factory=list)
 
 
@@ -57,15 +57,12 @@ class Recorder:
         loader: Loader,
         plan: Plan,
         *,
-        prepare: Callable[[], None],
         clock: Clock | None = None,
     ) -> None:
-        """``prepare`` brings the schema to head where that is this program's to do, and does nothing elsewhere."""
         self._source = source
         self._remembered = remembered
         self._loader = loader
         self._plan = plan
-        self._prepare = prepare
         self._clock = clock or Clock()
 
     def record(
@@ -81,15 +78,19 @@ class Recorder:
         and loads nothing.
         """
         spool = self._loader.spool
-        spool.prepare()
         entries: list[Entry] = []
         slot = Slot()
+        try:
+            spool.prepare()
+        except Disk as error:
+            # Without a spool, a reading must not be asked for unless the database can take it at once.
+            self._check_database(error)
+            slot.disk = error
 
         def keep(outcomes: Sequence[Outcome]) -> None:
             kept, refusal = spool.put(outcomes)
-            if refusal is not None:
-                slot.disk = refusal
-                log.error("the spool cannot take %d outcomes: %s", len(outcomes), refusal.strerror)
+            if refusal is not None and slot.disk is None:
+                slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
             entries.extend(kept)
             progress(len(kept))
 
@@ -101,6 +102,12 @@ class Recorder:
         waiting = set(spool.names())
         slot.recorded = [self._recorded(entry, loaded.get(_key(entry)), waiting) for entry in entries]
         return slot
+
+    def _check_database(self, refusal: Disk) -> None:
+        try:
+            self._loader.check()
+        except EtlError as error:
+            raise type(refusal)(f"{refusal}; nor can the database be used, so nothing was asked for: {error}") from None
 
     def _load(self, slot: Slot, entries: Iterable[Entry]) -> dict[str | int, Loaded]:
         ours = {_key(entry): entry for entry in entries}
@@ -116,11 +123,7 @@ class Recorder:
 
         unspooled = [entry for entry in ours.values() if entry.name is None]
         try:
-            try:
-                self._loader.load(unspooled, report=report)
-            except SchemaNotAtHead:
-                self._prepare()
-                self._loader.load(unspooled, report=report)
+            self._loader.load(unspooled, report=report)
         except EtlError as error:
             slot.database = error
         return results

@@ -206,13 +206,18 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     )
 
 
+def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The config file that the command line or the environment names."""
+    given = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
+    return given.expanduser().absolute() if given else None
+
+
 def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
-    path = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
+    path = named_config_file(config, environ)
     if path is None:
         path = default_config_file()
         if not path.exists():
             return None, {}
-    path = path.expanduser().absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -69,9 +69,13 @@ class Spool:
         self.quarantine_directory = state_dir / "quarantine"
 
     def prepare(self) -> None:
-        """Create the directories, for their owner only. Raises CannotCreate."""
+        """Create the directories, for their owner only. Raises CannotCreate, or DiskError where they take no file."""
         for directory in (self.directory.parent, self.directory, self.quarantine_directory):
             make_private_directory(directory)
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
+        if os.statvfs(self.directory).f_bavail == 0:
+            raise DiskError(f"the disk of the spool {self.directory} is full: make room")
 
     def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
         """Write a group of outcomes and flush it; only what is safely on disk has a name in the entry returned for it.
@@ -120,7 +124,8 @@ class Spool:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise DiskError(f"cannot read the spool {self.directory}: {error.strerror}") from None
+            log.error("cannot read the spool %s: %s", self.directory, error.strerror)
+            return []
         names = [name for name in found if name.endswith(SUFFIX) and not name.startswith(".")]
         adopted = [self._adopt(name) for name in found if name.endswith(UNFINISHED)]
         return sorted([*names, *filter(None, adopted)])

@@ -81,7 +81,7 @@ def test_every_reason_is_documented_and_no_other() -> None:
 
 
 def test_every_table_and_view_is_documented() -> None:
-    for name in [*metadata.tables, *VIEWS]:
+    for name in [*metadata.tables, *VIEWS["sqlite"]]:
         assert f"`{name}`" in README
 
 

@@ -45,8 +45,8 @@ def test_without_any_the_defaults_of_the_contract_hold(home: Path) -> None:
     assert settings.database_url == f"sqlite:///{settings.state_dir}/balances.db"
     assert (settings.interval_seconds, settings.base_url) == (300, "https://open-api.bingx.com")
     assert (settings.request_timeout_seconds, settings.retry_for_seconds, settings.recv_window_ms) == (10, 120, 5000)
-    assert settings.ip_limit == (300, 10)
-    assert [settings.fallback_base_url, settings.proxy, settings.ca_bundle] == [None] * 3
+    assert settings.ip_limit == (300, 10.0)
+    assert not any((settings.fallback_base_url, settings.proxy, settings.ca_bundle))
 
 
 def test_environment_wins_over_file_and_file_over_default(tmp_path: Path) -> None:

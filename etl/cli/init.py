@@ -9,7 +9,7 @@ import click
 from etl.bootstrap import build_spool, database_file, prepare_database
 from etl.cli.command import CONFIG, Command
 from etl.errors import CannotCreate
-from etl.settings import SETTINGS, Setting, default_config_file, read_settings
+from etl.settings import SETTINGS, Setting, default_config_file, named_config_file, read_settings
 
 HEAD = """\
 # bingx-etl: what is recorded, how often, and where to.
@@ -44,8 +44,7 @@ def init(context: click.Context) -> None:
     The file goes where --config says, else to $BINGX_ETL_CONFIG, else into your config directory. An existing file is
     left as it is.
     """
-    given = context.meta.get(CONFIG) or os.environ.get("BINGX_ETL_CONFIG")
-    path = (Path(given) if given else default_config_file()).expanduser().absolute()
+    path = named_config_file(context.meta.get(CONFIG)) or default_config_file()
     if path.exists():
         sys.stderr.write(f"{path} is there already and stays as it is\n")
     else:

@@ -100,6 +100,8 @@ def _tell(slot: Slot, spool: object) -> None:
         reason = loaded.failure.reason if loaded.failure else "unknown"
         log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
     waiting = sum(not recorded.stored for recorded in slot.recorded)
+    if slot.disk is not None:
+        log.error("%s; what was read went straight to the database", slot.disk)
     if slot.database is not None:
         log.error(
             "%s. %d outcomes of this slot are safe in the spool %s; the next run stores them",
@@ -118,7 +120,7 @@ def _exit_code(slot: Slot) -> int:
     if slot.database is not None:
         codes.append(slot.database.exit_code)
     if slot.disk is not None:
-        codes.append(Exit.DISK)
+        codes.append(slot.disk.exit_code)
     return most_needing(codes)
 
 
