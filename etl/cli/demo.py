@@ -22,7 +22,7 @@ from etl.report.render import render
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.serve import example_config
 from etl.sandbox.server import SandboxServer
-from etl.settings import Settings, read_settings
+from etl.settings import PROGRAM, Settings, read_settings
 
 BEFORE, WITHOUT_DATABASE, RECOVERED, WITHOUT_BINGX, AFTER = 3, 3, 2, 2, 2
 
@@ -81,6 +81,7 @@ def demo(directory: Path | None) -> None:
   {config}   the settings
 
 Ask it yourself:
+  {PROGRAM} report --config {config}
   sqlite3 {settings.state_dir / "balances.db"} '{QUERY}'""")
 
 

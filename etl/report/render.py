@@ -10,19 +10,21 @@ from decimal import Decimal
 from etl.grid import instant_text, slot_text
 
 FORMATS = ("table", "json", "csv")
-# Wide enough for any row: what a terminal cuts, a pipe must not.
-PIPE_WIDTH = 10_000
+# Wide enough for any row: a figure that is cut looks like another one, so a narrow terminal wraps lines itself.
+WIDTH = 10_000
 
 
 def render(rows: Sequence[Mapping[str, object]], columns: Sequence[str], form: str, *, terminal: bool = False) -> str:
     """The rows in one of :data:`FORMATS`, with a newline at the end; a table or CSV without rows has its header."""
     if form == "json":
         return json.dumps([{name: _json(row[name]) for name in columns} for row in rows], indent=1) + "\n"
-    texts = [[_text(row[name]) for name in columns] for row in rows]
     if form == "csv":
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([columns, *texts])
+        csv.writer(out, lineterminator="\n").writerows(
+            [columns, *([_text(row[name]) for name in columns] for row in rows)]
+        )
         return out.getvalue()
+    texts = [[_short(row[name]) for name in columns] for row in rows]
     return _table(texts, columns, [_is_number(rows, name) for name in columns], terminal=terminal)
 
 
@@ -37,12 +39,17 @@ def _table(rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Seque
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out = io.StringIO()
-    Console(file=out, width=None if terminal else PIPE_WIDTH, force_terminal=terminal).print(table)
+    Console(file=out, width=WIDTH, force_terminal=terminal).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def _is_number(rows: Sequence[Mapping[str, object]], name: str) -> bool:
     return any(isinstance(row[name], int | float | Decimal) for row in rows)
+
+
+def _short(value: object) -> str:
+    """For people: a ratio to four digits. Amounts are no floats, and keep all of theirs."""
+    return f"{value:.4f}".rstrip("0").removesuffix(".") if isinstance(value, float) else _text(value)
 
 
 def _text(value: object) -> str:
