@@ -34,10 +34,10 @@ class PostgresServer:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of an empty database, which is dropped at the end together with whoever still uses it."""
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """The URL of a fresh database, which is dropped at the end together with whoever still uses it."""
         name = f"test_{os.getpid()}_{next(self._numbers)}_{secrets.token_hex(3)}"
-        self.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self.run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield self.url(name)
         finally:

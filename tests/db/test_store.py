@@ -3,7 +3,7 @@
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -135,21 +135,8 @@ class SqlHouse:
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    if request.param == "fake":
-        return FakeHouse()
-    return SqlHouse(_fresh(request, tmp_path, request.param))
-
-
-def _fresh(request: pytest.FixtureRequest, tmp_path: Path, dialect: str) -> str:
-    if dialect == "sqlite":
-        url = f"sqlite:///{tmp_path / 'balances.db'}"
-    else:
-        made = request.getfixturevalue("postgres_server").database()
-        url = made.__enter__()
-        request.addfinalizer(lambda: made.__exit__(None, None, None))
-    migrate.upgrade(url)
-    return url
+def house(request: pytest.FixtureRequest, new_database: Callable[..., str]) -> House:
+    return FakeHouse() if request.param == "fake" else SqlHouse(new_database(request.param))
 
 
 @pytest.fixture
