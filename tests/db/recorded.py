@@ -1,14 +1,15 @@
 """A history for the tests of what reads it, written row by row: none of the store's code is between."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, insert, select
 
 from etl.db.engine import open_engine
-from etl.db.schema import account, annotation, balance, failure, metadata, schedule, snapshot
+from etl.db.schema import account, annotation, balance, failure, schedule, snapshot
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,11 +25,27 @@ class Recorded:
     def __init__(self, url: str) -> None:
         self.url = url
         self.database = open_engine(url)
+        self._open: Connection | None = None
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """One transaction for all that is written inside: many are slow."""
+        with self.database.write() as self._open:
+            yield
+        self._open = None
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        if self._open is not None:
+            yield self._open
+        else:
+            with self.database.write() as connection:
+                yield connection
 
     def account(self, name: str = "main", *schedules: tuple[int, str, str | None], **changes: Any) -> int:
         """An account with its schedules: seconds, from, to."""
         row = {"name": name, "environment": "live", "created_at": START} | changes
-        with self.database.write() as connection:
+        with self._write() as connection:
             key: int = connection.execute(insert(account).values(row).returning(account.c.id)).scalar_one()
             for seconds, first, last in schedules:
                 row = {"account_id": key, "interval_seconds": seconds, "valid_from": at(first)}
@@ -57,7 +74,7 @@ class Recorded:
             "total_usdt": None if total is None else Decimal(total),
             "attempts": 1,
         }
-        with self.database.write() as connection:
+        with self._write() as connection:
             statement = insert(snapshot).values(row | changes).returning(snapshot.c.id)
             key: int = connection.execute(statement).scalar_one()
             for name, amount in (wallets or {}).items():
@@ -69,12 +86,12 @@ class Recorded:
         """A failure."""
         slot_at = at(slot) if isinstance(slot, str) else slot
         row = {"account_id": of, "slot_at": slot_at, "reason": reason, "detail": "", "attempts": 1}
-        with self.database.write() as connection:
+        with self._write() as connection:
             connection.execute(insert(failure).values(row | {"first_at": slot_at, "last_at": slot_at}))
 
     def mark(self, snapshot_id: int, *kinds: str, text: str = "") -> None:
         """Annotations, in this order."""
-        with self.database.write() as connection:
+        with self._write() as connection:
             for kind in kinds:
                 row = {"snapshot_id": snapshot_id, "kind": kind, "text": text, "created_at": START}
                 connection.execute(insert(annotation).values(row))
@@ -84,9 +101,3 @@ class Recorded:
         names = [view.c[name] for name in columns] if columns else list(view.c)
         with self.database.read() as connection:
             return [tuple(row) for row in connection.execute(select(*names).order_by(*names[:2]))]
-
-    def forget(self, tables: Iterable[Any] = tuple(reversed(metadata.sorted_tables))) -> None:
-        """Delete every row."""
-        with self.database.write() as connection:
-            for table in tables:
-                connection.execute(delete(table))

@@ -387,6 +387,23 @@ class Slowly:
         return rows
 
 
+def _record(recorded: Recorded, model: Slowly, times: list[datetime], chance: random.Random) -> None:
+    """Chance decides of each slot whether it failed, was read, was partial, is void; the model is told."""
+    for slot in times:
+        if chance.random() < 0.3:
+            continue
+        if chance.random() < 0.35:
+            model.failures[slot] = chance.choice(["unreachable", "unavailable"])
+            recorded.failure(slot, model.failures[slot])
+        if slot not in model.failures or chance.random() < 0.2:
+            model.totals[slot] = None if chance.random() < 0.1 else Decimal(chance.randrange(64)) / 8
+            total = model.totals[slot]
+            snapshot_id = recorded.snapshot(slot, None if total is None else str(total))
+            if chance.random() < 0.2:
+                model.void.add(slot)
+                recorded.mark(snapshot_id, "void")
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_any_history_is_told_as_the_contract_defines_it(recorded: Recorded, seed: int) -> None:
     chance = random.Random(seed)
@@ -405,18 +422,7 @@ def test_any_history_is_told_as_the_contract_defines_it(recorded: Recorded, seed
             connection.execute(schedule.insert().values(row))
     times = {slot for each in schedules for slot in model.slots(*each)}
     times |= {chance.choice(sorted(times)) + timedelta(minutes=chance.randrange(-90, 90)) for _ in range(3) if times}
-    for slot in sorted(times):
-        if chance.random() < 0.3:
-            continue
-        if chance.random() < 0.35:
-            model.failures[slot] = chance.choice(["unreachable", "unavailable"])
-            recorded.failure(slot, model.failures[slot])
-        if slot not in model.failures or chance.random() < 0.2:
-            model.totals[slot] = None if chance.random() < 0.1 else Decimal(chance.randrange(64)) / 8
-            total = model.totals[slot]
-            snapshot_id = recorded.snapshot(slot, None if total is None else str(total))
-            if chance.random() < 0.2:
-                model.void.add(slot)
-                recorded.mark(snapshot_id, "void")
+    with recorded.at_once():
+        _record(recorded, model, sorted(times), chance)
     assert recorded.rows(slot_gap, *GAP) == model.gaps()
     assert numbers(recorded.rows(daily_equity, *CALENDAR, *COVERAGE[2:])) == numbers(model.days())
