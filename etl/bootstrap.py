@@ -81,6 +81,13 @@ def prepare_database(settings: Settings) -> None:
     prepare(settings.database_url)
 
 
+def upgrade_database(settings: Settings) -> None:
+    """Create the schema, or bring it to head, on either database."""
+    if database_file(settings) is not None:
+        build_spool(settings).prepare()
+    migrations().upgrade(settings.database_url)
+
+
 def database_file(settings: Settings) -> Path | None:
     """The file of a SQLite database; None for PostgreSQL."""
     from etl.db.url import parse  # noqa: PLC0415

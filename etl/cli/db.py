@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from etl.bootstrap import migrations
+from etl.bootstrap import migrations, upgrade_database
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import Exit
 
@@ -21,9 +21,9 @@ def db() -> None:
 @db.command(cls=Command)
 def upgrade() -> None:
     """Create the schema, or bring it to the revision that this program needs."""
-    url = settings().database_url
-    migrations().upgrade(url)
-    sys.stderr.write(f"the schema is at {migrations().current(url)}\n")
+    chosen = settings()
+    upgrade_database(chosen)
+    sys.stderr.write(f"the schema is at {migrations().current(chosen.database_url)}\n")
 
 
 @db.command(cls=Command)
