@@ -111,10 +111,14 @@ def migrating(url: str) -> Iterator[Connection]:
 
 
 def configuration() -> Config:
-    """Alembic's, wherever the scripts are: carried by the wheel, else at the top of the checkout."""
+    """Alembic's; what it would print is thrown away."""
+    return Config(home() / "alembic.ini", stdout=io.StringIO())
+
+
+def home() -> Path:
+    """Where alembic.ini and migrations/ are: carried by the wheel, else at the top of the checkout."""
     carried = Path(__file__).parent / "_alembic"
-    home = carried if carried.is_dir() else Path(__file__).parents[2]
-    return Config(home / "alembic.ini", stdout=io.StringIO())
+    return carried if carried.is_dir() else Path(__file__).parents[2]
 
 
 def _run(connection: Connection) -> None:

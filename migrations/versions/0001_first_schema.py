@@ -31,12 +31,12 @@ def upgrade() -> None:
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("created_at", time, nullable=False),
         sa.Column("retired_at", time, nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_account"),
-        sa.UniqueConstraint("name", name="uq_account_name"),
-        sa.UniqueConstraint("uid", name="uq_account_uid"),
-        sa.CheckConstraint("name <> ''", name="ck_account_name"),
-        sa.CheckConstraint("uid <> ''", name="ck_account_uid"),
-        sa.CheckConstraint("environment IN ('live', 'vst', 'sandbox')", name="ck_account_environment"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
+        sa.UniqueConstraint("name", name=op.f("uq_account_name")),
+        sa.UniqueConstraint("uid", name=op.f("uq_account_uid")),
+        sa.CheckConstraint("name <> ''", name=op.f("ck_account_name")),
+        sa.CheckConstraint("uid <> ''", name=op.f("ck_account_uid")),
+        sa.CheckConstraint("environment IN ('live', 'vst', 'sandbox')", name=op.f("ck_account_environment")),
     )
     op.create_table(
         "schedule",
@@ -45,13 +45,15 @@ def upgrade() -> None:
         sa.Column("interval_seconds", sa.Integer(), nullable=False),
         sa.Column("valid_from", time, nullable=False),
         sa.Column("valid_to", time, nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_schedule"),
-        sa.UniqueConstraint("account_id", "valid_from", name="uq_schedule_account_id_valid_from"),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_schedule_account_id", ondelete="RESTRICT"),
-        sa.CheckConstraint(
-            "interval_seconds > 0 AND 86400 % interval_seconds = 0", name="ck_schedule_interval_seconds"
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule")),
+        sa.UniqueConstraint("account_id", "valid_from", name=op.f("uq_schedule_account_id_valid_from")),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_schedule_account_id"), ondelete="RESTRICT"
         ),
-        sa.CheckConstraint("valid_to > valid_from", name="ck_schedule_valid_to"),
+        sa.CheckConstraint(
+            "interval_seconds > 0 AND 86400 % interval_seconds = 0", name=op.f("ck_schedule_interval_seconds")
+        ),
+        sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_schedule_valid_to")),
     )
     op.create_table(
         "snapshot",
@@ -67,18 +69,20 @@ def upgrade() -> None:
         sa.Column("provenance", sa.Text(), nullable=False),
         sa.Column("total_usdt", amount, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_snapshot"),
-        sa.UniqueConstraint("account_id", "slot_at", name="uq_snapshot_account_id_slot_at"),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_snapshot_account_id", ondelete="RESTRICT"),
-        sa.CheckConstraint("status IN ('complete', 'partial')", name="ck_snapshot_status"),
-        sa.CheckConstraint("provenance IN ('measured', 'imported')", name="ck_snapshot_provenance"),
-        sa.CheckConstraint("(status = 'partial') = (total_usdt IS NULL)", name="ck_snapshot_total_usdt"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot")),
+        sa.UniqueConstraint("account_id", "slot_at", name=op.f("uq_snapshot_account_id_slot_at")),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_snapshot_account_id"), ondelete="RESTRICT"
+        ),
+        sa.CheckConstraint("status IN ('complete', 'partial')", name=op.f("ck_snapshot_status")),
+        sa.CheckConstraint("provenance IN ('measured', 'imported')", name=op.f("ck_snapshot_provenance")),
+        sa.CheckConstraint("(status = 'partial') = (total_usdt IS NULL)", name=op.f("ck_snapshot_total_usdt")),
         sa.CheckConstraint(
             "provenance = 'imported' OR (requested_at IS NOT NULL AND latency_ms IS NOT NULL)",
-            name="ck_snapshot_requested_at",
+            name=op.f("ck_snapshot_requested_at"),
         ),
-        sa.CheckConstraint("latency_ms >= 0", name="ck_snapshot_latency_ms"),
-        sa.CheckConstraint("attempts >= 0", name="ck_snapshot_attempts"),
+        sa.CheckConstraint("latency_ms >= 0", name=op.f("ck_snapshot_latency_ms")),
+        sa.CheckConstraint("attempts >= 0", name=op.f("ck_snapshot_attempts")),
     )
     op.create_table(
         "balance",
@@ -86,9 +90,11 @@ def upgrade() -> None:
         sa.Column("account_type", sa.Text(), nullable=False),
         sa.Column("usdt_balance", amount, nullable=True),
         sa.Column("raw_type", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("snapshot_id", "account_type", name="pk_balance"),
-        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name="fk_balance_snapshot_id", ondelete="CASCADE"),
-        sa.CheckConstraint("raw_type <> account_type", name="ck_balance_raw_type"),
+        sa.PrimaryKeyConstraint("snapshot_id", "account_type", name=op.f("pk_balance")),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshot.id"], name=op.f("fk_balance_snapshot_id"), ondelete="CASCADE"
+        ),
+        sa.CheckConstraint("raw_type <> account_type", name=op.f("ck_balance_raw_type")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -100,10 +106,12 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("first_at", time, nullable=False),
         sa.Column("last_at", time, nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "slot_at", name="pk_failure"),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_failure_account_id", ondelete="RESTRICT"),
-        sa.CheckConstraint("reason <> ''", name="ck_failure_reason"),
-        sa.CheckConstraint("attempts >= 0", name="ck_failure_attempts"),
+        sa.PrimaryKeyConstraint("account_id", "slot_at", name=op.f("pk_failure")),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_failure_account_id"), ondelete="RESTRICT"
+        ),
+        sa.CheckConstraint("reason <> ''", name=op.f("ck_failure_reason")),
+        sa.CheckConstraint("attempts >= 0", name=op.f("ck_failure_attempts")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -112,9 +120,11 @@ def upgrade() -> None:
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("encoding", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("snapshot_id", "seq", name="pk_payload"),
-        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name="fk_payload_snapshot_id", ondelete="CASCADE"),
-        sa.CheckConstraint("seq >= 1", name="ck_payload_seq"),
+        sa.PrimaryKeyConstraint("snapshot_id", "seq", name=op.f("pk_payload")),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshot.id"], name=op.f("fk_payload_snapshot_id"), ondelete="CASCADE"
+        ),
+        sa.CheckConstraint("seq >= 1", name=op.f("ck_payload_seq")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -124,9 +134,11 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("created_at", time, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_annotation"),
-        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name="fk_annotation_snapshot_id", ondelete="CASCADE"),
-        sa.CheckConstraint("kind IN ('void', 'unvoid', 'note')", name="ck_annotation_kind"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_annotation")),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshot.id"], name=op.f("fk_annotation_snapshot_id"), ondelete="CASCADE"
+        ),
+        sa.CheckConstraint("kind IN ('void', 'unvoid', 'note')", name=op.f("ck_annotation_kind")),
     )
     op.create_index("ix_annotation_snapshot_id", "annotation", ["snapshot_id"])
     for name in VIEWS:
