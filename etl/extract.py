@@ -163,8 +163,6 @@ class Extraction:
                 log.warning("the clock offset could not be measured: %s", trouble.detail)
         return fetched
 
-    # What it means
-
     def _settle(self, job: _Job, value: Fetched | str | Exception) -> Iterable[Outcome]:
         if job.asks_uid:
             self._settle_uid(job, value)
@@ -223,7 +221,8 @@ class Extraction:
             self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
         reading = self._reading(job, fetched.requested_at, fetched.latency_ms, fetched.body)
         yield reading
-        if reading.slot_at != self._slot(job):
+        # A run's slot is that of its first request: one that left just after a boundary has not overrun anything.
+        if reading.slot_at != self._slot(job) and job.attempts > 1:
             yield self._failure(job, Reason.OVERRUN, "the request left when the slot had just ended")
         if reading.uid is None:
             self._nameless.append(job)

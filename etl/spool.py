@@ -74,8 +74,6 @@ class Spool:
             make_private_directory(directory)
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
-        if os.statvfs(self.directory).f_bavail == 0:
-            raise DiskError(f"the disk of the spool {self.directory} is full: make room")
 
     def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
         """Write a group of outcomes and flush it; only what is safely on disk has a name in the entry returned for it.
