@@ -55,13 +55,8 @@ class Accounts:
         with self._locked(name) as (connection, stored):
             is_last = (snapshot.c.account_id == stored.id) & reliable(snapshot)
             last = connection.scalar(select(snapshot.c.id).where(is_last).order_by(snapshot.c.slot_at.desc()).limit(1))
-            wallets = dict(
-                connection.execute(
-                    select(balance.c.account_type, balance.c.usdt_balance).where(balance.c.snapshot_id == last)
-                )
-                .tuples()
-                .all()
-            )
+            of_last = select(balance.c.account_type, balance.c.usdt_balance).where(balance.c.snapshot_id == last)
+            wallets = {row.account_type: row.usdt_balance for row in connection.execute(of_last)}
             if last is None or not wallets.get(account_type):
                 missed = ", ".join(sorted(wallet for wallet, amount in wallets.items() if amount)) or "none"
                 raise SettingsError(

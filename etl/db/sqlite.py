@@ -38,8 +38,11 @@ def sqlite_engine(address: Address, path: Path, *, busy_seconds: float, foreign_
     def begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once when another writes meanwhile, whatever the
         # timeout; IMMEDIATE waits for its turn.
-        writing = connection.get_execution_options()["writing"]
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        if connection.get_execution_options()["writing"]:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+            connection.exec_driver_sql("BEGIN")
 
     engine = create_engine(address.url, poolclass=NullPool, hide_parameters=True)
     event.listen(engine, "do_connect", connect)
