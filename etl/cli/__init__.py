@@ -1,7 +1,6 @@
 """Arguments in, one call, words and an exit code out."""
 
 import logging
-import os
 import sys
 import traceback
 from typing import NoReturn
@@ -9,9 +8,11 @@ from typing import NoReturn
 import click
 
 from etl.cli.command import LazyGroup
-from etl.cli.exits import Exit
+from etl.cli.exits import Exit, most_needing
+from etl.cli.streams import patient_streams
 from etl.errors import EtlError
 from etl.logs import Redactor, configure
+from etl.settings import SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,32 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, commands_at=COMMANDS)
-@click.version_option(package_name="bingx-etl", prog_name="bingx-etl")
+def _show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for this alone
+
+    try:
+        click.echo(f"bingx-etl {version('bingx-etl')}")
+    except PackageNotFoundError:
+        click.echo("bingx-etl, of a checkout that is not installed")
+    context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_at=COMMANDS,
+    epilog=f"""\b
+    Settings, in the config file; in the environment BINGX_ETL_INTERVAL and so on (bingx-etl init explains each):
+      {", ".join(setting.name for setting in SETTINGS[:6])},
+      {", ".join(setting.name for setting in SETTINGS[6:])}
+
+    \b
+    Exit codes: 0 done, 1 a check found something, 2 usage, 65 answer not understood, 69 BingX unavailable, 70 a bug,
+    73 cannot create a file, 74 disk, 75 try again later (the reading waits in the spool), 77 key refused, 78 settings.
+    """,
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="The version.")
 def cli() -> None:
     """Record, on a timer, what BingX accounts are worth, into a database of your own.
 
@@ -43,16 +68,17 @@ def cli() -> None:
 
     A key with the permission Read is enough: put it into BINGX_API_KEY and BINGX_API_SECRET, or into files that the
     config file names. Data goes to stdout, words to stderr.
-
-    \b
-    Exit codes: 0 done, 1 a check found something, 2 usage, 65 answer not understood, 69 BingX unavailable, 70 a bug,
-    73 cannot create a file, 74 disk, 75 try again later (the reading waits in the spool), 77 key refused, 78 settings.
     """
 
 
 def main() -> NoReturn:
     """The program."""
-    sys.exit(run(sys.argv[1:]))
+    with patient_streams() as streams:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+        if (refusal := streams.unwritten()) is not None:
+            code = _worse(code, _say(f"stdout cannot be written: {refusal.strerror}", Exit.DISK))
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -60,7 +86,6 @@ def run(arguments: list[str]) -> int:
     configure()
     try:
         result = cli.main(arguments, prog_name="bingx-etl", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -68,16 +93,17 @@ def run(arguments: list[str]) -> int:
         return Exit.INTERRUPTED
     except EtlError as error:
         return _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever read us has read enough; the interpreter must not stumble over it again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
     except OSError as error:
-        return _say(f"{error.filename or 'input or output'}: {error.strerror}", Exit.DISK)
+        return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", Exit.DISK)
     except Exception:  # noqa: BLE001 - the last one: what nobody foresaw still ends in one line
         sys.stderr.write(Redactor()(traceback.format_exc()))
         return _say("this is a bug: please report the lines above. What was read is safe in the spool", Exit.BUG)
     return int(result or 0)
+
+
+def _worse(code: int, other: int) -> int:
+    """Of two codes the one that most needs a person; one that tells of a signal stays."""
+    return code if code >= Exit.INTERRUPTED else most_needing((code, other)) or other
 
 
 def _say(text: str, code: int) -> int:

@@ -14,7 +14,7 @@ from etl.model import ACCOUNT_NAME
 COLUMNS = ("account", "uid", "environment", "interval", "created_at", "retired_at")
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="The accounts of the history: list, rename, retire, accept.")
 def account() -> None:
     """The accounts of the history. An account is its BingX UID; its name is yours."""
 
@@ -34,6 +34,8 @@ def rename(name: str, new_name: str) -> None:
     """Give an account another name; its history goes with it. Rename it in the config file as well."""
     if not ACCOUNT_NAME.fullmatch(new_name):
         raise SettingsError(f"account name {new_name!r}: at most 64 letters, digits, dots, dashes and underscores")
+    if new_name == name:
+        raise SettingsError(f"{name} has that name already")
     chosen = settings()
     loader = build_loader(chosen)
     loader.load()

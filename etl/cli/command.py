@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from etl.errors import SettingsError
 from etl.logs import configure
 from etl.settings import Settings, read_settings
 
@@ -70,6 +71,16 @@ class LazyGroup(Group):
 
 def settings() -> Settings:
     """The settings that the running command goes by; the log follows them from here on."""
-    read = read_settings(click.get_current_context().meta.get(CONFIG))
+    read = read_settings_of(click.get_current_context().meta.get(CONFIG))
     configure(read.log_format)
     return read
+
+
+def read_settings_of(config: Path | None) -> Settings:
+    """All settings; a config file whose directory cannot even be looked into is a setting to mend as well."""
+    try:
+        return read_settings(config)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read {error.filename}: {error.strerror}; mend its mode, or name another config file by --config"
+        ) from None

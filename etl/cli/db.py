@@ -4,12 +4,12 @@ import sys
 
 import click
 
-from etl.bootstrap import migrations, upgrade_database
+from etl.bootstrap import database_file, migrations
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import Exit
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="The schema of the database.")
 def db() -> None:
     """The schema of the database, through alembic.
 
@@ -21,15 +21,21 @@ def db() -> None:
 @db.command(cls=Command)
 def upgrade() -> None:
     """Create the schema, or bring it to the revision that this program needs."""
-    chosen = settings()
-    upgrade_database(chosen)
-    sys.stderr.write(f"the schema is at {migrations().current(chosen.database_url)}\n")
+    url = settings().database_url
+    migrations().upgrade(url)
+    sys.stderr.write(f"the schema is at {migrations().current(url)}\n")
 
 
 @db.command(cls=Command)
 def current() -> None:
     """The revision of the schema, on stdout; nothing where there is no schema."""
-    sys.stdout.write(f"{migrations().current(settings().database_url) or ''}\n")
+    chosen = settings()
+    file = database_file(chosen)
+    revision = None if file is not None and not file.exists() else migrations().current(chosen.database_url)
+    if revision is None:
+        sys.stderr.write("there is no schema yet: bingx-etl db upgrade creates it\n")
+    else:
+        sys.stdout.write(f"{revision}\n")
 
 
 @db.command(cls=Command)

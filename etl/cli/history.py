@@ -52,7 +52,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What was recorded, day by day.")
 @_range_options
 @format_option
 def report(account: str | None, since: datetime | None, until: datetime | None, form: str) -> None:
@@ -67,7 +67,7 @@ def report(account: str | None, since: datetime | None, until: datetime | None, 
     write(rows, DAILY, form, "nothing recorded in that time: bingx-etl snapshot records now")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What is missing, and why; exits with 1 if anything is.")
 @_range_options
 @format_option
 def gaps(account: str | None, since: datetime | None, until: datetime | None, form: str) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from etl.bootstrap import build_spool, database_file, prepare_database
-from etl.cli.command import CONFIG, Command
+from etl.cli.command import CONFIG, Command, read_settings_of
 from etl.errors import CannotCreate
-from etl.settings import SETTINGS, Setting, default_config_file, named_config_file, read_settings
+from etl.settings import SETTINGS, Setting, default_config_file, named_config_file
 
 HEAD = """\
 # bingx-etl: what is recorded, how often, and where to.
@@ -36,7 +36,7 @@ def _commented(setting: Setting) -> str:
     return f'# {setting.help}\n# {setting.name} = "{setting.default or ""}"\n'
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Write a config file, create the database.")
 @click.pass_context
 def init(context: click.Context) -> None:
     """Write a commented config file, readable by you only, and create the database where it is SQLite.
@@ -45,12 +45,11 @@ def init(context: click.Context) -> None:
     left as it is.
     """
     path = named_config_file(context.meta.get(CONFIG)) or default_config_file()
-    if path.exists():
-        sys.stderr.write(f"{path} is there already and stays as it is\n")
-    else:
-        _create(path)
+    if _create(path):
         sys.stderr.write(f"wrote {path}: name your accounts and their key files in it\n")
-    chosen = read_settings(path)
+    else:
+        sys.stderr.write(f"{path} is there already and stays as it is\n")
+    chosen = read_settings_of(path)
     if (database := database_file(chosen)) is not None:
         build_spool(chosen).prepare()
         prepare_database(chosen)
@@ -60,11 +59,21 @@ def init(context: click.Context) -> None:
     sys.stdout.write(f"{path}\n")
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> bool:
+    """Write it, unless there is something of that name."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+    except OSError as error:
+        raise CannotCreate(
+            f"cannot create the directory {path.parent}: {error.strerror}; --config names another place"
+        ) from None
+    try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(config_text())
+    except FileExistsError:
+        return False
     except OSError as error:
         raise CannotCreate(f"cannot create {path}: {error.strerror}; --config names another place") from None
+    return True

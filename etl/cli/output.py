@@ -13,7 +13,7 @@ format_option = click.option(
 
 
 def write(rows: Sequence[Mapping[str, object]], columns: Sequence[str], form: str, hint: str = "") -> None:
-    """Write rows; where there are none and a person reads, the hint on stderr says what to do."""
+    """Write rows; where there are none, the hint on stderr says so, or what to do."""
     sys.stdout.write(render(rows, columns, form, terminal=sys.stdout.isatty()))
     if not rows and hint:
         sys.stderr.write(hint + "\n")

@@ -8,7 +8,7 @@ from etl.cli.command import Command
 from etl.sandbox.serve import serve
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="A BingX on this machine, to try things with.")
 @click.option("--port", type=int, default=0, show_default="any free one", help="Port on loopback.")
 @click.option("--accounts", type=int, default=1, show_default=True, help="How many accounts it knows.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same keys and balances.")

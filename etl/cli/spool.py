@@ -6,14 +6,17 @@ import click
 
 from etl.bootstrap import build_loader, build_spool
 from etl.cli.command import Command, Group, settings
-from etl.cli.exits import BY_REASON, most_needing
+from etl.cli.exits import BY_REASON, Exit, most_needing
 from etl.cli.output import format_option, write
 from etl.cli.progress import progress_of
+from etl.errors import DiskError
 from etl.load import Loaded
 from etl.model import Failure
+from etl.settings import Settings
+from etl.spool import Spool
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="What waits on disk to be stored, and what was set aside.")
 def spool() -> None:
     """What waits on disk to be stored, and what was set aside.
 
@@ -26,7 +29,7 @@ def spool() -> None:
 @format_option
 def list_(form: str) -> None:
     """What waits, oldest slot first."""
-    box = build_spool(settings())
+    box = open_spool(settings())
     rows = [
         {
             "slot_at": entry.outcome.slot_at,
@@ -37,15 +40,21 @@ def list_(form: str) -> None:
         }
         for entry in box.read(box.names())
     ]
-    write(rows, ("slot_at", "account", "kind", "reason", "file"), form)
+    write(rows, ("slot_at", "account", "kind", "reason", "file"), form, "nothing waits")
 
 
 @spool.command(cls=Command)
 def load() -> int:
-    """Store everything that waits, now. Every run does this by itself."""
-    loader = build_loader(settings())
+    """Store everything that waits, now. Every run does this by itself.
+
+    Exits with 0 when everything is stored; else with what needs a person most: 65 or 78 for what was quarantined, 75
+    for what still waits.
+    """
+    chosen = settings()
+    loader, box = build_loader(chosen), open_spool(chosen)
+    before, aside_before = set(box.names()), {item.name for item in box.quarantined()}
     loaded: list[Loaded] = []
-    with progress_of("storing", loader.spool.depth()) as advance:
+    with progress_of("storing", len(before)) as advance:
 
         def report(result: Loaded) -> None:
             loaded.append(result)
@@ -54,12 +63,21 @@ def load() -> int:
         loader.load(report=report)
     stored = sum(not (result.waits or result.quarantined or result.duplicate) for result in loaded)
     duplicates = sum(result.duplicate for result in loaded)
-    aside = [result for result in loaded if result.quarantined]
+    refused = [result.failure for result in loaded if result.quarantined and result.failure]
+    # Files that are damaged are set aside before they can be loaded, and files of a later program are passed over.
+    aside = [item for item in box.quarantined() if item.name not in aside_before]
+    waiting = before & set(box.names())
     sys.stderr.write(
         f"stored {stored}, duplicates of a slot that had its snapshot {duplicates}, quarantined {len(aside)}, "
-        f"still waiting {loader.spool.depth()}\n"
+        f"still waiting {len(waiting)}\n"
     )
-    return most_needing(BY_REASON[result.failure.reason] for result in aside if result.failure)
+    for why in sorted({f"{r.entry.outcome.account} waits: {r.waits}" for r in loaded if r.waits}):
+        sys.stderr.write(why + "\n")
+    for why in sorted({f"quarantined: {item.reason}, {item.detail}" for item in aside}):
+        sys.stderr.write(why + "\n")
+    codes = [BY_REASON[failure.reason] for failure in refused]
+    codes += [Exit.NOT_UNDERSTOOD] * (len(aside) > len(refused)) + [Exit.TRY_AGAIN] * bool(waiting)
+    return most_needing(codes)
 
 
 @spool.command(cls=Command)
@@ -70,7 +88,7 @@ def quarantine(form: str, *, retry: bool) -> None:
 
     The first two lines of a file say what it is; the answer follows as it came.
     """
-    box = build_spool(settings())
+    box = open_spool(settings())
     found = box.quarantined()
     rows = [
         {"at": item.at, "reason": item.reason, "detail": item.detail, "file": str(box.quarantine_directory / item.name)}
@@ -81,4 +99,19 @@ def quarantine(form: str, *, retry: bool) -> None:
             box.release(item.name)
         sys.stderr.write(f"{len(found)} put back: bingx-etl spool load\n")
         return
-    write(rows, ("at", "reason", "detail", "file"), form)
+    write(rows, ("at", "reason", "detail", "file"), form, "the quarantine is empty")
+
+
+def open_spool(chosen: Settings) -> Spool:
+    """The spool, to look at. Raises DiskError where it cannot be looked into: that is not the same as empty."""
+    box = build_spool(chosen)
+    for directory in (box.directory, box.quarantine_directory):
+        try:
+            next(directory.iterdir(), None)
+        except FileNotFoundError:
+            pass  # nothing was recorded yet
+        except OSError as error:
+            raise DiskError(
+                f"cannot read {directory}: {error.strerror}; mend its mode or owner, or state_dir"
+            ) from None
+    return box

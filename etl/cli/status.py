@@ -7,24 +7,31 @@ from typing import Any
 import click
 import msgspec
 
-from etl.bootstrap import build_history, build_spool
+from etl.bootstrap import build_history
 from etl.cli.command import Command, settings
 from etl.cli.output import write
-from etl.grid import format_duration, slot_end, slot_of, slot_text
+from etl.cli.spool import open_spool
+from etl.grid import instant_text, slot_end, slot_of, slot_text
 
 COLUMNS = ("account", "last_snapshot", "age", "status", "total_usdt", "failures_since", "last_reason")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Last snapshot, age, failures since, what waits, next slot.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def status(*, as_json: bool) -> None:
     """Per account: the last snapshot, its age and total, the failures since; what waits on disk; the next slot."""
     chosen = settings()
-    box = build_spool(chosen)
+    box = open_spool(chosen)
     now = datetime.now(UTC)
     whole: dict[str, Any] = {
         "accounts": [
-            {**row, "age_seconds": None if row["taken_at"] is None else round((now - row["taken_at"]).total_seconds())}
+            {
+                **row,
+                "slot_at": row["slot_at"] and slot_text(row["slot_at"]),
+                "taken_at": row["taken_at"] and instant_text(row["taken_at"]),
+                "retired_at": row["retired_at"] and instant_text(row["retired_at"]),
+                "age_seconds": row["taken_at"] and round((now - row["taken_at"]).total_seconds()),
+            }
             for row in build_history(chosen).latest()
         ],
         "spool": box.depth(),
@@ -38,7 +45,7 @@ def status(*, as_json: bool) -> None:
         {
             "account": row["account"],
             "last_snapshot": row["slot_at"],
-            "age": None if row["age_seconds"] is None else format_duration(row["age_seconds"]),
+            "age": "retired" if row["retired_at"] else _for_people(row["age_seconds"]),
             "status": row["status"],
             "total_usdt": row["total_usdt"],
             "failures_since": row["failures_since"],
@@ -50,3 +57,16 @@ def status(*, as_json: bool) -> None:
     sys.stdout.write(
         f"\nspool: {whole['spool']} waiting   quarantine: {whole['quarantine']}   next slot: {whole['next_slot_at']}\n"
     )
+
+
+def _for_people(seconds: int | None) -> str | None:
+    """An age in its two largest units: ``3h 25m``."""
+    if seconds is None:
+        return None
+    rest = max(seconds, 0)
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, rest = divmod(rest, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])

@@ -72,5 +72,5 @@ def _text(value: object) -> str:
 
 
 def _json(value: object) -> object:
-    """Amounts as text, because a reader's JSON numbers are doubles; times and days as text."""
-    return value if value is None or isinstance(value, bool | int | str) else _text(value)
+    """Amounts as text, because a reader's JSON numbers are doubles; ratios as numbers; times and days as text."""
+    return value if value is None or isinstance(value, bool | int | float | str) else _text(value)
