@@ -1,7 +1,7 @@
 """One slot from BingX into the history: extract, spool, load. One-shot and daemon both call :meth:`Recorder.record`."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl.clock import Clock
@@ -37,13 +37,24 @@ class Recorded:
 
 @dataclass(slots=True)
 class Slot:
-    """What became of all of them. ``lost`` were refused by the disk and the database both."""
+    """One slot of the accounts: what is in the spool, or was refused by its disk, and what became of it so far."""
 
+    entries: list[Entry] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
-    earlier: list[Loaded] = field(default_factory=list)  # quarantined now, of earlier slots
-    earlier_stored: int = 0
-    database: EtlError | None = None
     disk: Disk | None = None
+
+
+@dataclass(slots=True)
+class Stored:
+    """One load of the spool, as far as it was not about the slots it was asked for.
+
+    ``earlier`` outcomes that waited were stored, others ``quarantined``. ``trouble`` kept the rest from being stored.
+    ``lost`` were refused by the disk before, and by the database now.
+    """
+
+    earlier: int = 0
+    quarantined: list[Loaded] = field(default_factory=list)
+    trouble: EtlError | None = None
     lost: list[Outcome] = field(default_factory=list)
 
 
@@ -71,19 +82,32 @@ class Recorder:
         keyless: Mapping[str, str],
         stop: Stop,
         progress: Callable[[int], None] = lambda _: None,
-    ) -> Slot:
-        """Record the present slot of the accounts; ``keyless`` are those whose key could not be read, and why.
+    ) -> tuple[Slot, Stored]:
+        """Record the present slot of the accounts, once. Told to stop, it keeps what it has in the spool.
 
-        ``progress`` is told how many more accounts have their outcome. Told to stop, it keeps what it has in the spool
-        and loads nothing.
+        Takes what :meth:`read` takes.
+        """
+        slot = self.read(accounts, keyless, stop, progress)
+        stored = Stored() if stop.is_set() and slot.disk is None else self.store([slot])
+        return slot, stored
+
+    def read(
+        self,
+        accounts: Sequence[str],
+        keyless: Mapping[str, str],
+        stop: Stop,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Slot:
+        """Ask for the accounts and put their outcomes into the spool.
+
+        ``keyless`` are the accounts whose key could not be read, and why. ``progress`` is told how many more have their
+        outcome. Raises Disk, and asks for nothing, where neither the spool nor the database could take an answer.
         """
         spool = self._loader.spool
-        entries: list[Entry] = []
         slot = Slot()
         try:
             spool.prepare()
         except Disk as error:
-            # Without a spool, a reading must not be asked for unless the database can take it at once.
             self._check_database(error)
             slot.disk = error
 
@@ -91,42 +115,48 @@ class Recorder:
             kept, refusal = spool.put(outcomes)
             if refusal is not None and slot.disk is None:
                 slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
-            entries.extend(kept)
+            slot.entries.extend(kept)
             progress(len(kept))
 
         keep([self._keyless(account, why) for account, why in keyless.items()])
         extraction = Extraction(self._source, self._remembered, self._plan, keep=keep, stop=stop, clock=self._clock)
         extraction.run(accounts)
-        loaded = {} if stop.is_set() and slot.disk is None else self._load(slot, entries)
-        slot.lost = [e.outcome for e in entries if e.name is None and id(e.outcome) not in loaded]
-        waiting = set(spool.names())
-        slot.recorded = [self._recorded(entry, loaded.get(_key(entry)), waiting) for entry in entries]
+        slot.recorded = [self._recorded(entry, None, waiting=True) for entry in slot.entries]
         return slot
+
+    def store(self, slots: Sequence[Slot]) -> Stored:
+        """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it."""
+        stored = Stored()
+        results: dict[str | int, Loaded] = {}
+        ours = {_key(entry) for slot in slots for entry in slot.entries}
+
+        def report(loaded: Loaded) -> None:
+            if (key := _key(loaded.entry)) in ours:
+                results[key] = loaded
+            elif loaded.quarantined:
+                stored.quarantined.append(loaded)
+            else:
+                stored.earlier += 1
+
+        unspooled = [entry for slot in slots for entry in slot.entries if entry.name is None]
+        try:
+            self._loader.load(unspooled, report=report)
+        except EtlError as error:
+            stored.trouble = error
+        stored.lost = [entry.outcome for entry in unspooled if _key(entry) not in results]
+        waiting = set(self._loader.spool.names())
+        for slot in slots:
+            slot.recorded = [
+                self._recorded(entry, results.get(_key(entry)), waiting=entry.name is None or entry.name in waiting)
+                for entry in slot.entries
+            ]
+        return stored
 
     def _check_database(self, refusal: Disk) -> None:
         try:
             self._loader.check()
         except EtlError as error:
             raise type(refusal)(f"{refusal}; nor can the database be used, so nothing was asked for: {error}") from None
-
-    def _load(self, slot: Slot, entries: Iterable[Entry]) -> dict[str | int, Loaded]:
-        ours = {_key(entry): entry for entry in entries}
-        results: dict[str | int, Loaded] = {}
-
-        def report(loaded: Loaded) -> None:
-            if (key := _key(loaded.entry)) in ours:
-                results[key] = loaded
-            elif loaded.quarantined:
-                slot.earlier.append(loaded)
-            else:
-                slot.earlier_stored += 1
-
-        unspooled = [entry for entry in ours.values() if entry.name is None]
-        try:
-            self._loader.load(unspooled, report=report)
-        except EtlError as error:
-            slot.database = error
-        return results
 
     def _keyless(self, account: str, why: str) -> Failure:
         now = self._clock.now()
@@ -142,25 +172,23 @@ class Recorder:
             last_at=now,
         )
 
-    def _recorded(self, entry: Entry, loaded: Loaded | None, waiting: set[str]) -> Recorded:
-        if loaded is not None:
-            stored = loaded.waits is None
-            if loaded.snapshot or loaded.failure:
-                return Recorded(entry.outcome, loaded.snapshot, loaded.failure, stored, loaded.duplicate)
+    def _recorded(self, entry: Entry, loaded: Loaded | None, *, waiting: bool) -> Recorded:
+        if loaded is not None and (loaded.snapshot or loaded.failure):
+            return Recorded(entry.outcome, loaded.snapshot, loaded.failure, stored=True, duplicate=loaded.duplicate)
         # Not loaded by us: it waits, or another process that drained the same spool has stored it.
-        stored = entry.name is not None and entry.name not in waiting
         waits = loaded.waits if loaded else None
         if isinstance(entry.outcome, Failure):
-            return Recorded(entry.outcome, None, entry.outcome, stored, waits=waits)
-        return self._unjudged(entry.outcome, stored, waits)
+            return Recorded(entry.outcome, None, entry.outcome, stored=not waiting, waits=waits)
+        return self._unjudged(entry.outcome, stored=not waiting, waits=waits)
 
-    def _unjudged(self, reading: Reading, stored: bool, waits: str | None) -> Recorded:
+    def _unjudged(self, reading: Reading, *, stored: bool, waits: str | None) -> Recorded:
         """A reading that waits, as far as it can be understood without the history."""
         try:
             snapshot = judge(reading, self._loader.parse(reading.bodies[-1]), None)
         except NotUnderstood as error:
-            return Recorded(reading, None, failure_of(reading, Reason.MALFORMED, str(error)), stored, waits=waits)
-        return Recorded(reading, snapshot, None, stored, waits=waits)
+            failure = failure_of(reading, Reason.MALFORMED, str(error))
+            return Recorded(reading, None, failure, stored=stored, waits=waits)
+        return Recorded(reading, snapshot, None, stored=stored, waits=waits)
 
 
 def _key(entry: Entry) -> str | int:

@@ -206,7 +206,7 @@ def test_a_request_that_leaves_when_the_slot_has_just_ended_is_filed_where_it_le
     clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
     plan = Plan(INTERVAL, 120, 10, SlidingWindow(10, 10))
     Extraction(world, world.remembered, plan, keep=world.keep, stop=world.stop, clock=clock).run(["main"])
-    expected = [(Reading, SLOT + timedelta(seconds=INTERVAL))]
+    expected: list[tuple[type[Outcome], datetime]] = [(Reading, SLOT + timedelta(seconds=INTERVAL))]
     if attempt > 1:  # the run was still trying when its slot ended
         expected.append((Failure, SLOT))
     assert [(type(outcome), outcome.slot_at) for outcome in world.kept] == expected

@@ -17,7 +17,7 @@ from etl.cli.history import DAILY, GAPS
 from etl.grid import slot_text
 from etl.keys import read_keys
 from etl.model import Status
-from etl.recorder import Recorder, Slot
+from etl.recorder import Recorder, Slot, Stored
 from etl.report.render import render
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.serve import example_config
@@ -111,11 +111,11 @@ class _Slots:
     def record(self, slots: int) -> None:
         for _ in range(slots):
             time.sleep(1.02 - time.time() % 1)
-            _say("   " + _line(self._recorder.record(self._accounts, {}, self._stop)))
+            _say("   " + _line(*self._recorder.record(self._accounts, {}, self._stop)))
             self.ended_at = datetime.now(UTC)
 
 
-def _line(slot: Slot) -> str:
+def _line(slot: Slot, stored: Stored) -> str:
     recorded = sorted(slot.recorded, key=lambda r: r.outcome.account)
     words = []
     for each in recorded:
@@ -125,5 +125,5 @@ def _line(slot: Slot) -> str:
         else:
             total = "no total" if snapshot.status is Status.PARTIAL else f"{snapshot.total:.2f} USDT"
             words.append(f"{each.outcome.account}: {total}, {'stored' if each.stored else 'in the spool'}")
-    earlier = f"   (+ {slot.earlier_stored} that waited)" if slot.earlier_stored else ""
+    earlier = f"   (+ {stored.earlier} that waited)" if stored.earlier else ""
     return f"{slot_text(recorded[0].outcome.slot_at)}   {'   '.join(words)}{earlier}"

@@ -17,12 +17,12 @@ from etl.grid import instant_text, slot_text
 from etl.keys import Keys, read_keys
 from etl.logs import configure
 from etl.model import Reading, Reason, Status
-from etl.recorder import Recorded, Slot
+from etl.recorder import Recorded, Slot, Stored
 
 log = logging.getLogger(__name__)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Record the present slot of every account, once.")
 @click.option(
     "--account", "names", metavar="NAME", multiple=True, help="Only this account; may be given several times."
 )
@@ -44,14 +44,14 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
-        slot = recorder.record(list(keys.usable), unusable, stop, advance)
-    _tell(slot, chosen.state_dir / "spool")
+        slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
+    _tell(slot, stored, chosen.state_dir / "spool")
     for recorded in sorted(slot.recorded, key=lambda r: (r.outcome.account, r.outcome.slot_at)):
         if as_json:
             sys.stdout.write(msgspec.json.encode(_as_json(recorded)).decode() + "\n")
         elif sys.stdout.isatty():
             sys.stdout.write(_line(recorded) + "\n")
-    return stop.exit_code if stop.is_set() else _exit_code(slot)
+    return stop.exit_code if stop.is_set() else _exit_code(slot, stored)
 
 
 def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
@@ -69,7 +69,7 @@ def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
     )
 
 
-def _tell(slot: Slot, spool: object) -> None:
+def _tell(slot: Slot, stored: Stored, spool: object) -> None:
     """The log: one event per account and slot, and what needs a person."""
     for recorded in slot.recorded:
         outcome, failure = recorded.outcome, recorded.failure
@@ -94,31 +94,31 @@ def _tell(slot: Slot, spool: object) -> None:
             fields["waits"] = recorded.waits
         doubtful = failure is not None or recorded.waits or (snapshot and snapshot.status is Status.PARTIAL)
         log.log(logging.WARNING if doubtful else logging.INFO, "slot recorded", extra={"fields": fields})
-    if slot.earlier_stored:
-        log.info("stored %d outcomes of earlier runs that waited in the spool", slot.earlier_stored)
-    for loaded in slot.earlier:
+    if stored.earlier:
+        log.info("stored %d outcomes of earlier runs that waited in the spool", stored.earlier)
+    for loaded in stored.quarantined:
         reason = loaded.failure.reason if loaded.failure else "unknown"
         log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
     waiting = sum(not recorded.stored for recorded in slot.recorded)
     if slot.disk is not None:
         log.error("%s; what was read went straight to the database", slot.disk)
-    if slot.database is not None:
+    if stored.trouble is not None:
         log.error(
             "%s. %d outcomes of this slot are safe in the spool %s; the next run stores them",
-            slot.database,
-            waiting - len(slot.lost),
+            stored.trouble,
+            waiting - len(stored.lost),
             spool,
         )
-    for outcome in slot.lost:
+    for outcome in stored.lost:
         log.error("LOST: neither the disk nor the database could take the outcome of %s", outcome.account)
 
 
-def _exit_code(slot: Slot) -> int:
+def _exit_code(slot: Slot, stored: Stored) -> int:
     codes: list[int] = [BY_REASON[r.failure.reason] for r in slot.recorded if r.failure]
-    codes += [BY_REASON[loaded.failure.reason] for loaded in slot.earlier if loaded.failure]
+    codes += [BY_REASON[loaded.failure.reason] for loaded in stored.quarantined if loaded.failure]
     codes += [Exit.TRY_AGAIN for r in slot.recorded if not r.stored]
-    if slot.database is not None:
-        codes.append(slot.database.exit_code)
+    if stored.trouble is not None:
+        codes.append(stored.trouble.exit_code)
     if slot.disk is not None:
         codes.append(slot.disk.exit_code)
     return most_needing(codes)
