@@ -14,6 +14,7 @@ import click
 from etl.bootstrap import build_history, build_recorder
 from etl.cli.command import Command
 from etl.cli.history import DAILY, GAPS
+from etl.errors import CannotCreate, SettingsError
 from etl.grid import slot_text
 from etl.keys import read_keys
 from etl.model import Status
@@ -34,12 +35,12 @@ def _say(text: str = "") -> None:
     sys.stdout.flush()
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="See it work in a few seconds, without a key.")
 @click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where its files go, instead of a new directory of its own.",
+    help="Where its files go: a directory that is empty or not there yet. Else a new one among the temporary files.",
 )
 def demo(directory: Path | None) -> None:
     """See it work, without a key: a BingX on this machine, two accounts, a slot every second, and two outages.
@@ -47,13 +48,14 @@ def demo(directory: Path | None) -> None:
     First the database goes away, then BingX does. Everything is in a directory of its own; your settings, your state
     and the network are not touched.
     """
-    directory = (directory or Path(tempfile.mkdtemp(prefix="bingx-etl-demo-"))).absolute()
+    directory = _own(directory)
     exchange = Exchange(2)
     with SandboxServer(exchange) as server:
-        environ = {"BINGX_ETL_INTERVAL": "1s", "BINGX_ETL_RETRY_FOR": "0s"}
         config = example_config(exchange, directory, server.url)
-        settings = read_settings(config, environ)
-        recorder = build_recorder(settings, read_keys(settings, environ))
+        config.write_text('interval = "1s"\nretry_for = "0s"\n' + config.read_text())
+        settings = read_settings(config, {})
+        recorder = build_recorder(settings, read_keys(settings, {}))
+        build_history(settings)  # creates the database, which may take longer than a slot
         accounts = [account.name for account in exchange.accounts]
         slots = _Slots(recorder, accounts)
         _say(f"A BingX on this machine, {server.url}, with the accounts {' and '.join(accounts)}; a slot a second.\n")
@@ -75,14 +77,41 @@ def demo(directory: Path | None) -> None:
     _say(render(history.daily(), DAILY, "table"))
     _say("What is missing, and why (bingx-etl gaps):\n")
     _say(render([gap for gap in history.gaps() if gap["gap_from"] < slots.ended_at], GAPS, "table"))
+    database, spool = settings.state_dir / "balances.db", settings.state_dir / "spool"
+    width = max(len(str(path)) for path in (database, spool, config))
     _say(f"""Where it is:
-  {settings.state_dir / "balances.db"}   the history, SQLite
-  {settings.state_dir / "spool"}         what waits to be stored: empty again
-  {config}   the settings
+  {database!s:{width}}   the history, SQLite
+  {spool!s:{width}}   what waits to be stored: empty again
+  {config!s:{width}}   the settings
 
 Ask it yourself:
   {PROGRAM} report --config {config}
-  sqlite3 {settings.state_dir / "balances.db"} '{QUERY}'""")
+  sqlite3 {database} '{QUERY}'""")
+    if not _is_in_force(config, settings):
+        _say(f"\nYour environment has settings, which win over a file: unset them before {PROGRAM} report.")
+
+
+def _own(directory: Path | None) -> Path:
+    """A directory in which nothing of anybody's can be overwritten. Raises CannotCreate."""
+    try:
+        if directory is None:
+            return Path(tempfile.mkdtemp(prefix=f"{PROGRAM}-demo-")).absolute()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_empty = not any(directory.iterdir())
+    except OSError as error:
+        where = directory or "a temporary directory"
+        raise CannotCreate(f"cannot create {where}: {error.strerror}; --dir names another place") from None
+    if not is_empty:
+        raise CannotCreate(f"{directory} is not empty, and the demo writes over nothing: --dir names another place")
+    return directory.absolute()
+
+
+def _is_in_force(config: Path, settings: Settings) -> bool:
+    """Whether a command with this config file would see the demo's history."""
+    try:
+        return read_settings(config).database_url == settings.database_url
+    except SettingsError:
+        return False
 
 
 @contextmanager
@@ -106,11 +135,14 @@ class _Slots:
         self._recorder = recorder
         self._accounts = accounts
         self._stop = threading.Event()
+        self._last = int(time.time())
         self.ended_at = datetime.now(UTC)
 
     def record(self, slots: int) -> None:
         for _ in range(slots):
-            time.sleep(1.02 - time.time() % 1)
+            # Where a slot took long, the next one has begun and is recorded at once, not passed over.
+            time.sleep(max(0.0, self._last + 1.02 - time.time()))
+            self._last = int(time.time())
             _say("   " + _line(*self._recorder.record(self._accounts, {}, self._stop)))
             self.ended_at = datetime.now(UTC)
 
