@@ -71,6 +71,7 @@ class Extraction:
         self._order = itertools.count()
         self._asking: Workers[_Job, Fetched | str] = Workers(self._clock)
         self._nameless: list[_Job] = []
+        self._free_at = 0.0
 
     def run(self, accounts: Iterable[str]) -> None:
         """Ask for every account until each has its outcome."""
@@ -115,20 +116,23 @@ class Extraction:
     def _dispatch(self, now: float) -> Iterable[Outcome]:
         """Send what is due. Yields the failures of those whose time is over before they could be sent."""
         while self._waiting and self._waiting[0][0] <= now and len(self._asking) < MAX_WORKERS:
-            if self._plan.limiter.free_at(now) > now and not self._over(self._waiting[0][2]):
-                return
-            _, _, job = heapq.heappop(self._waiting)
+            job = self._waiting[0][2]
             if self._over(job):
+                heapq.heappop(self._waiting)
                 yield self._give_up(job)
                 continue
             blocked = still_blocked(self._clock.now(), self._host.memory.blocked_until, job.memory.blocked_until)
             if blocked is not None:
+                heapq.heappop(self._waiting)
                 trouble = RateLimited(Reason.RATE_LIMITED, f"limited until {instant_text(blocked)}", blocked)
                 yield from self._again(job, trouble, (blocked - self._clock.now()).total_seconds())
                 continue
+            self._free_at = self._plan.limiter.take(now)
+            if self._free_at > now:
+                return
+            heapq.heappop(self._waiting)
             job.attempts += 1
             job.first_at = job.first_at or self._clock.now()
-            self._plan.limiter.record(now)
             self._send(job, now, partial(self._ask, job))
 
     def _over(self, job: _Job) -> bool:
@@ -141,7 +145,7 @@ class Extraction:
     def _wait(self, now: float) -> list[tuple[_Job, Fetched | str | Exception]]:
         timeout = TICK_SECONDS * self._clock.speed
         if self._waiting and len(self._asking) < MAX_WORKERS:
-            timeout = min(timeout, max(self._waiting[0][0], self._plan.limiter.free_at(now)) - now)
+            timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
         return self._asking.wait(timeout)
 
     # In a worker

@@ -1,25 +1,67 @@
-"""At most so many requests in any window of so many seconds, counted at the moment they are sent."""
+"""At most so many requests in any window of so many seconds, by all the processes of one state directory together."""
 
-from collections import deque
+import fcntl
+import logging
+import os
+import threading
+from array import array
+from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 # BingX counts when a request arrives, we when it leaves: what travels faster than its predecessors must still fit.
-MARGIN_SECONDS = 0.5
+MARGIN_SECONDS = 0.3
 
 
 class SlidingWindow:
-    """Never more than ``requests`` in any ``seconds``. A token bucket would let twice as many through at the start."""
+    """Never more than ``requests`` in any ``seconds``. A token bucket would let twice as many through at the start.
 
-    def __init__(self, requests: int, seconds: float) -> None:
+    With a file, its processes count together: the times are of the monotonic clock, which they share until the next
+    boot. The kernel lets go of the lock when its holder dies. A file that cannot be used is done without.
+    """
+
+    def __init__(self, requests: int, seconds: float, file: Path | None = None) -> None:
         self.requests = requests
         self.seconds = seconds + MARGIN_SECONDS
-        self._sent: deque[float] = deque()
+        self._file = file
+        self._sent = array("d")
+        self._lock = threading.Lock()
 
-    def free_at(self, now: float) -> float:
-        """When the next request may be sent, in the seconds of the monotonic clock that ``now`` is from."""
-        while self._sent and self._sent[0] <= now - self.seconds:
-            self._sent.popleft()
-        return now if len(self._sent) < self.requests else self._sent[-self.requests] + self.seconds
+    def take(self, now: float) -> float:
+        """Count a request that is sent now and return ``now``; or count nothing and return when one may be sent.
 
-    def record(self, now: float) -> None:
-        """A request is sent now."""
+        ``now`` is of the monotonic clock.
+        """
+        with self._lock:
+            if self._file is not None:
+                try:
+                    return self._take_together(self._file, now)
+                except OSError as error:
+                    log.warning(
+                        "%s cannot be used (%s): requests are counted by each process", self._file, error.strerror
+                    )
+                    self._file = None
+            return self._take(now)
+
+    def _take(self, now: float) -> float:
+        # Times that are still to come are of an earlier boot.
+        self._sent = array("d", (at for at in self._sent if at <= now < at + self.seconds))
+        if len(self._sent) >= self.requests:
+            return self._sent[-self.requests] + self.seconds
         self._sent.append(now)
+        return now
+
+    def _take_together(self, file: Path, now: float) -> float:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            there = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            self._sent = array("d", there[: len(there) // 8 * 8])
+            free_at = self._take(now)
+            if free_at == now:
+                content = self._sent.tobytes()
+                os.pwrite(descriptor, content, 0)
+                os.ftruncate(descriptor, len(content))
+            return free_at
+        finally:
+            os.close(descriptor)

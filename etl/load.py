@@ -284,7 +284,9 @@ class _Batch:
         ids = {name: account.id for name, account in self._accounts.items()}
         snapshots = [result.snapshot for result in loaded if result.snapshot]
         added = iter(self._transaction.add_snapshots(ids, snapshots))
-        self._transaction.add_failures(ids, [result.failure for result in loaded if result.failure])
+        self._transaction.add_failures(
+            ids, [each for result in loaded if result.failure for each in result.failure.each()]
+        )
         return [replace(r, duplicate=next(added) is Added.DUPLICATE) if r.snapshot else r for r in loaded]
 
 

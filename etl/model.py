@@ -4,8 +4,8 @@ Every ``*_at`` is an aware datetime in UTC. Amounts are :class:`decimal.Decimal`
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -53,7 +53,10 @@ class Reason(StrEnum):
     MALFORMED = "malformed"  # the answer could not be understood; it is in quarantine
     REQUEST_REFUSED = "request_refused"  # BingX calls our request wrong: a defect, or a retired path
     OVERRUN = "overrun"  # the slot ended before the account could be asked
-    STOPPED = "stopped"  # the program was told to stop before the account answered
+    STOPPED = "stopped"  # the program was told to stop, and was not there or had not finished
+    CRASHED = "crashed"  # the daemon ended without being told to: killed, out of memory, power lost
+    SUSPENDED = "suspended"  # the machine slept, or the daemon was halted
+    CLOCK_JUMPED = "clock_jumped"  # the machine's clock was set past the slot
     IDENTITY_MISMATCH = "identity_mismatch"  # the key belongs to another UID than the name's history
     SCHEDULE_CONFLICT = "schedule_conflict"  # two programs with different intervals write one history
     DEFECT = "defect"  # an unexpected error of ours; the detail names it
@@ -107,7 +110,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a slot of an account has no snapshot. ``detail`` is for people and never contains a secret or an amount."""
+    """Why a slot of an account has no snapshot. ``detail`` is for people and never contains a secret or an amount.
+
+    ``slots`` is how many slots in a row, from ``slot_at`` on, have the same reason: nobody was there for any of them.
+    """
 
     account: str
     environment: Environment
@@ -118,6 +124,12 @@ class Failure:
     attempts: int
     first_at: datetime
     last_at: datetime
+    slots: int = 1
+
+    def each(self) -> "Iterator[Failure]":
+        """One failure per slot."""
+        for number in range(self.slots):
+            yield replace(self, slot_at=self.slot_at + timedelta(seconds=self.interval_seconds * number), slots=1)
 
 
 Outcome: TypeAlias = Reading | Failure

@@ -112,17 +112,22 @@ class Recorder:
             slot.disk = error
 
         def keep(outcomes: Sequence[Outcome]) -> None:
-            kept, refusal = spool.put(outcomes)
-            if refusal is not None and slot.disk is None:
-                slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
-            slot.entries.extend(kept)
-            progress(len(kept))
+            self.keep(slot, outcomes)
+            progress(len(outcomes))
 
         keep([self._keyless(account, why) for account, why in keyless.items()])
         extraction = Extraction(self._source, self._remembered, self._plan, keep=keep, stop=stop, clock=self._clock)
         extraction.run(accounts)
-        slot.recorded = [self._recorded(entry, None, waiting=True) for entry in slot.entries]
         return slot
+
+    def keep(self, slot: Slot, outcomes: Sequence[Outcome]) -> None:
+        """Put outcomes of a slot into the spool; those that its disk refuses stay with the slot."""
+        spool = self._loader.spool
+        kept, refusal = spool.put(outcomes)
+        if refusal is not None and slot.disk is None:
+            slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
+        slot.entries += kept
+        slot.recorded += [self._recorded(entry, None, waiting=True) for entry in kept]
 
     def store(self, slots: Sequence[Slot]) -> Stored:
         """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it."""

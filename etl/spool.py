@@ -82,6 +82,8 @@ class Spool:
         """
         entries: list[Entry] = []
         refusal: OSError | None = None
+        if not outcomes:
+            return entries, refusal
         for outcome in outcomes:
             try:
                 entries.append(Entry(self._write(outcome), outcome))

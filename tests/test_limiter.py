@@ -1,5 +1,8 @@
 """The sliding window."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +14,9 @@ def test_no_window_ever_holds_more_than_the_limit(requests: int, pauses: list[fl
     window = SlidingWindow(requests, 10)
     now, sent = 0.0, []
     for pause in pauses:
-        now = max(now + pause, window.free_at(now + pause))
-        window.record(now)
+        now += pause
+        while (free_at := window.take(now)) > now:
+            now = free_at
         sent.append(now)
     for first, later in zip(sent, sent[requests:], strict=False):
         assert later - first >= 10
@@ -20,7 +24,30 @@ def test_no_window_ever_holds_more_than_the_limit(requests: int, pauses: list[fl
 
 def test_requests_within_the_limit_are_not_held_up() -> None:
     window = SlidingWindow(3, 10)
-    for _ in range(3):
-        assert window.free_at(5.0) == 5.0
-        window.record(5.0)
-    assert window.free_at(5.0) > 15.0
+    assert [window.take(5.0) for _ in range(3)] == [5.0] * 3
+    assert window.take(5.0) > 15.0
+    assert window.take(15.31) == 15.31
+
+
+def test_processes_of_one_state_directory_count_together(tmp_path: Path) -> None:
+    one, other = (SlidingWindow(4, 10, tmp_path / "limit") for _ in range(2))
+    assert [window.take(5.0) for window in (one, other, one, other)] == [5.0] * 4
+    assert one.take(5.0) == other.take(5.0) > 15.0
+    assert (tmp_path / "limit").stat().st_mode & 0o777 == 0o600
+
+
+def test_times_of_an_earlier_boot_do_not_count(tmp_path: Path) -> None:
+    assert SlidingWindow(1, 10, tmp_path / "limit").take(1e6) == 1e6
+    assert SlidingWindow(1, 10, tmp_path / "limit").take(3.0) == 3.0
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 17])
+def test_a_damaged_file_holds_nothing_up(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "limit").write_bytes(content)
+    assert SlidingWindow(1, 10, tmp_path / "limit").take(3.0) == 3.0
+
+
+def test_without_its_file_each_process_counts_for_itself(tmp_path: Path) -> None:
+    window = SlidingWindow(1, 10, tmp_path / "nowhere" / "limit")
+    assert window.take(3.0) == 3.0
+    assert window.take(3.0) > 13.0

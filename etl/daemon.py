@@ -1,0 +1,227 @@
+"""The daemon: every slot on the UTC grid, whatever the last one, the database or the clock is doing.
+
+APScheduler only says when a slot begins. Each slot is read in a thread of its own, and one more thread stores what
+the spool has, so that neither a stuck request nor a database that hangs keeps the next slot from being read. The main
+thread waits for events: signals are events too, because a handler may interrupt it anywhere.
+"""
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import FrameType
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from etl.absence import Absence
+from etl.clock import Clock
+from etl.errors import EtlError
+from etl.grid import EPOCH, slot_of
+from etl.recorder import Recorder, Slot, Stored
+from etl.vigil import Vigil
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 1.0
+# Slots that are still being read when the next one begins; a request has its deadline, so they come to an end.
+MOST_AT_ONCE = 100
+# While the database is down, and no new slot asks for it anyway, it is tried again after this long.
+STORE_AGAIN_SECONDS = 15.0
+# What is told to stop has 10 seconds: so much for the answers that are under way, so much for storing.
+STOP_READING_SECONDS = 4.5
+STOP_STORING_SECONDS = 3.5
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who records: made anew from the settings at the start and at every SIGHUP."""
+
+    recorder: Recorder
+    accounts: Sequence[str]
+    keyless: Mapping[str, str]
+    interval_seconds: int
+
+
+class Event(Enum):
+    """What the main thread waits for."""
+
+    SLOT = auto()
+    RELOAD = auto()
+    STOP = auto()
+
+
+class Daemon:
+    """Runs until it is told to stop."""
+
+    def __init__(
+        self,
+        muster: Callable[[], Crew],
+        absence: Absence,
+        tell: Callable[[Slot, Stored], None],
+        clock: Clock | None = None,
+        vigil: Vigil | None = None,
+    ) -> None:
+        """``muster`` reads the settings and raises EtlError where they are wrong; ``tell`` reports a slot."""
+        self._muster = muster
+        self._absence = absence
+        self._clock = clock or Clock()
+        self._vigil = vigil or Vigil()
+        self._crew = muster()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._signal = 0
+        self._stop = threading.Event()
+        self._reading: set[threading.Thread] = set()
+        self._storekeeper = _Storekeeper(lambda: self._crew.recorder, tell)
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+
+    def run(self) -> int:
+        """Record until SIGTERM or SIGINT; the signal's number. A second one ends the process at once."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._storekeeper.start()
+        self._schedule()
+        self._scheduler.start()
+        self._vigil.look(0)
+        self._read()
+        while True:
+            event = self._next_event()
+            if event is Event.STOP:
+                break
+            if (happened := self._vigil.look(LOOK_EVERY_SECONDS)) is not None:
+                log.warning("time did not pass as it should: %s", happened.value)
+                self._absence.because(happened)
+                self._schedule()
+                event = Event.SLOT
+            if event is Event.RELOAD:
+                self._reload()
+            elif event is Event.SLOT:
+                self._read()
+        self._end()
+        return self._signal
+
+    def _next_event(self) -> Event | None:
+        try:
+            return self._events.get(timeout=LOOK_EVERY_SECONDS)
+        except queue.Empty:
+            return None
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._events.put(Event.RELOAD)
+            return
+        self._signal = number
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        self._events.put(Event.STOP)
+
+    def _schedule(self) -> None:
+        """From the present moment on: the scheduler itself would sleep on after a clock that was set back."""
+        self._scheduler.add_job(
+            self._events.put,
+            IntervalTrigger(seconds=self._crew.interval_seconds, start_date=EPOCH, timezone="UTC"),
+            args=(Event.SLOT,),
+            id="slot",
+            replace_existing=True,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def _reload(self) -> None:
+        try:
+            self._crew = self._muster()
+        except EtlError as error:
+            log.error("the settings are not taken, the old ones stay: %s", error)
+            return
+        self._schedule()
+        log.info("settings and keys read again: %d accounts", len(self._crew.accounts))
+
+    def _read(self) -> None:
+        self._reading = {thread for thread in self._reading if thread.is_alive()}
+        if len(self._reading) >= MOST_AT_ONCE:
+            log.error("%d slots are still being read: this one is left out", len(self._reading))
+            return
+        crew = self._crew
+        slot_at = slot_of(self._clock.now(), crew.interval_seconds)
+        self._absence.begin(slot_at)
+        thread = threading.Thread(target=self._read_slot, args=(crew,), daemon=True, name=f"slot-{slot_at:%H:%M:%S}")
+        self._reading.add(thread)
+        thread.start()
+
+    def _read_slot(self, crew: Crew) -> None:
+        try:
+            slot = crew.recorder.read(crew.accounts, crew.keyless, self._stop)
+            if slot.entries and not self._stop.is_set():
+                slot_at = max(entry.outcome.slot_at for entry in slot.entries)
+                environment = slot.entries[0].outcome.environment
+                names = [*crew.accounts, *crew.keyless]
+                missed = self._absence.attended(slot_at, crew.interval_seconds, names, environment, self._clock.now())
+                crew.recorder.keep(slot, missed)
+            self._storekeeper.take(slot)
+        except EtlError as error:
+            log.error("%s", error)
+        except Exception:
+            log.exception("a defect: this slot is lost, the next one is tried")
+
+    def _end(self) -> None:
+        """Within 10 seconds: what is under way is kept, what is kept is stored if the database is quick."""
+        self._stop.set()
+        self._scheduler.shutdown(wait=False)
+        deadline = time.monotonic() + STOP_READING_SECONDS
+        for thread in self._reading:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._storekeeper.stop(STOP_STORING_SECONDS)
+        self._absence.stopped()
+
+
+class _Storekeeper(threading.Thread):
+    """Stores what the spool has, whenever a slot was read, and now and then while the database is down."""
+
+    def __init__(self, recorder: Callable[[], Recorder], tell: Callable[[Slot, Stored], None]) -> None:
+        super().__init__(daemon=True, name="storekeeper")
+        self._recorder = recorder
+        self._tell = tell
+        self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+
+    def take(self, slot: Slot) -> None:
+        """A slot was read."""
+        self._slots.put(slot)
+
+    def stop(self, seconds: float) -> None:
+        """Store once more and end; not longer than so many seconds."""
+        self._slots.put(None)
+        self.join(seconds)
+
+    def run(self) -> None:
+        """Until stopped."""
+        homeless: list[Slot] = []
+        timeout: float | None = 0.0  # what waited from before is stored at once
+        while True:
+            slots, ending = self._wait(timeout)
+            try:
+                stored = self._recorder().store([*homeless, *slots])
+                for slot in slots or [Slot()]:
+                    self._tell(slot, stored)
+                lost = {id(outcome) for outcome in stored.lost}
+                homeless = [s for s in (*homeless, *slots) if any(id(e.outcome) in lost for e in s.entries)]
+                timeout = STORE_AGAIN_SECONDS if stored.trouble else None
+            except Exception:
+                log.exception("a defect while storing: it is tried again")
+                timeout = STORE_AGAIN_SECONDS
+            if ending:
+                return
+
+    def _wait(self, timeout: float | None) -> tuple[list[Slot], bool]:
+        slots: list[Slot | None] = []
+        try:
+            slots.append(self._slots.get(timeout=timeout))
+            while True:
+                slots.append(self._slots.get_nowait())
+        except queue.Empty:
+            pass
+        return [slot for slot in slots if slot is not None], None in slots
