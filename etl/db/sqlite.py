@@ -39,6 +39,8 @@ def sqlite_engine(address: Address, path: Path, *, busy_seconds: float, foreign_
         # A transaction that reads first and writes later fails at once when another writes meanwhile, whatever the
         # timeout; IMMEDIATE waits for its turn.
         if connection.get_execution_options()["writing"]:
+            # With statistics (somebody ran ANALYZE) SQLite would rather index every snapshot anew than trust the index.
+            connection.exec_driver_sql("PRAGMA automatic_index = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql("PRAGMA query_only = ON")

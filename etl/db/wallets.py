@@ -5,7 +5,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, FromClause, Integer, Select, column, exists, func, select, values
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    column,
+    exists,
+    func,
+    select,
+    true,
+    values,
+)
 
 from etl.db.bulk import chunks
 from etl.db.schema import AnnotationKind, annotation, balance, snapshot
@@ -22,17 +35,14 @@ def complete_wallets(
     """By account id: the complete, measured, unvoided snapshots of slots in [first, last], and the last one before."""
     found: dict[int, list[CompleteWallets]] = {account_id: [] for account_id in spans}
     for chunk in chunks(spans.items()):
-        at: dict[int, tuple[int, datetime]] = {}
-        amounts: dict[int, dict[str, Decimal]] = {}
-        for row in connection.execute(_query(chunk)):
-            at[row.id] = (row.account_id, row.slot_at)
-            wallets = amounts.setdefault(row.id, {})
-            if row.usdt_balance is not None:
-                wallets[row.account_type] = row.usdt_balance
-        accepted = accepted_types(connection, at)
-        for snapshot_id, (account_id, slot_at) in at.items():
-            gone = accepted.get(snapshot_id, frozenset())
-            found[account_id].append(CompleteWallets(slot_at, amounts[snapshot_id], gone))
+        rows = connection.execute(_snapshots(chunk, is_sqlite=connection.dialect.name == "sqlite")).all()
+        ids = [row.id for row in rows if row.id is not None]
+        amounts = _amounts(connection, ids)
+        accepted = accepted_types(connection, ids)
+        for row in rows:
+            if row.id is not None:
+                gone = accepted.get(row.id, frozenset())
+                found[row.account_id].append(CompleteWallets(row.slot_at, amounts.get(row.id, {}), gone))
     return found
 
 
@@ -59,7 +69,12 @@ def reliable(rows: FromClause) -> ColumnElement[bool]:
     return (rows.c.status == Status.COMPLETE) & (rows.c.provenance == Provenance.MEASURED) & ~is_voided
 
 
-def _query(spans: Iterable[tuple[int, tuple[datetime, datetime]]]) -> Select[Any]:
+def _snapshots(spans: Iterable[tuple[int, tuple[datetime, datetime]]], *, is_sqlite: bool) -> Select[Any]:
+    """Ids and slots. The database must look up each span by the index, whatever it believes to know of the tables.
+
+    A planner without statistics, or with them, may find it better to read every snapshot there is, which takes minutes.
+    SQLite keeps to the order of an outer join (with rows of nothing), PostgreSQL to that of a subquery with an OFFSET.
+    """
     span = _table_of(spans)
     before = snapshot.alias()
     start = (
@@ -67,20 +82,36 @@ def _query(spans: Iterable[tuple[int, tuple[datetime, datetime]]]) -> Select[Any
         .where(before.c.account_id == span.c.account_id, before.c.slot_at < span.c.first, reliable(before))
         .order_by(before.c.slot_at.desc())
         .limit(1)
+        .correlate(span)
         .scalar_subquery()
     )
-    s = snapshot
-    in_span = (
-        (s.c.account_id == span.c.account_id)
-        & (s.c.slot_at >= func.coalesce(start, span.c.first))
-        & (s.c.slot_at <= span.c.last)
-        & reliable(s)
+    is_in_span = (
+        (snapshot.c.account_id == span.c.account_id)
+        & (snapshot.c.slot_at >= func.coalesce(start, span.c.first))
+        & (snapshot.c.slot_at <= span.c.last)
+        & reliable(snapshot)
     )
+    found: FromClause
+    if is_sqlite:
+        found, joined = snapshot, span.outerjoin(snapshot, is_in_span)
+    else:
+        columns = select(snapshot.c.id, snapshot.c.slot_at).where(is_in_span).correlate(span)
+        found = columns.order_by(snapshot.c.slot_at).offset(0).lateral("found")
+        joined = span.join(found, true())
     return (
-        select(s.c.id, s.c.account_id, s.c.slot_at, balance.c.account_type, balance.c.usdt_balance)
-        .select_from(span.join(s, in_span).outerjoin(balance, balance.c.snapshot_id == s.c.id))
-        .order_by(s.c.account_id, s.c.slot_at)
+        select(span.c.account_id, found.c.id, found.c.slot_at)
+        .select_from(joined)
+        .order_by(span.c.account_id, found.c.slot_at)
     )
+
+
+def _amounts(connection: Connection, snapshot_ids: Iterable[int]) -> dict[int, dict[str, Decimal]]:
+    found: dict[int, dict[str, Decimal]] = {}
+    for ids in chunks(snapshot_ids):
+        known = balance.c.snapshot_id.in_(ids) & balance.c.usdt_balance.is_not(None)
+        for row in connection.execute(select(balance).where(known)):
+            found.setdefault(row.snapshot_id, {})[row.account_type] = row.usdt_balance
+    return found
 
 
 def _table_of(spans: Iterable[tuple[int, tuple[datetime, datetime]]]) -> CTE:
