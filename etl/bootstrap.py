@@ -37,7 +37,8 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         interval_seconds=settings.interval_seconds,
         retry_for_seconds=settings.retry_for_seconds,
         request_timeout_seconds=settings.request_timeout_seconds,
-        limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "ip_limit"),
+        limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "balances.limit"),
+        uid_limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "uid.limit"),
         ask_refused=ask_refused,
     )
     return Recorder(

@@ -161,7 +161,7 @@ class Daemon:
                 environment = slot.entries[0].outcome.environment
                 names = [*crew.accounts, *crew.keyless]
                 missed = self._absence.attended(slot_at, crew.interval_seconds, names, environment, self._clock.now())
-                crew.recorder.keep(slot, missed)
+                crew.recorder.keep(Slot(), missed)
             self._storekeeper.take(slot)
         except EtlError as error:
             log.error("%s", error)

@@ -8,15 +8,17 @@ import heapq
 import itertools
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from etl.clock import Clock, HostClock
-from etl.errors import ClockSkew, KeyRefused, MalformedAnswer, RateLimited, RequestRefused, Trouble, Unreachable
-from etl.grid import instant_text, slot_end, slot_of
-from etl.model import Failure, Fetched, Outcome, Reading, Reason
+from etl.errors import ClockSkew, KeyRefused, RateLimited, RequestRefused, Trouble, Unreachable
+from etl.grid import instant_text
+from etl.job import Job
+from etl.model import Fetched, Outcome, Reason
 from etl.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
 from etl.remembered import AccountMemory, Remembered
 from etl.source import Source, Stop
@@ -29,21 +31,6 @@ MAX_WORKERS = 64
 STOP_GRACE_SECONDS = 3.0
 # How often a stop is looked for while waiting.
 TICK_SECONDS = 0.2
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    account: str
-    fingerprint: str
-    memory: AccountMemory
-    started_at: datetime
-    give_up_at: float
-    attempts: int = 0
-    skewed: bool = False
-    first_at: datetime | None = None
-    trouble: Trouble | None = None
-    malformed: MalformedAnswer | None = None
-    asks_uid: bool = False
 
 
 class Extraction:
@@ -67,10 +54,10 @@ class Extraction:
         self._stop = stop
         self._clock = clock or Clock()
         self._host = HostClock(self._clock, remembered, source.clock_offset_ms)
-        self._waiting: list[tuple[float, int, _Job]] = []
+        self._waiting: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
-        self._asking: Workers[_Job, Fetched | str] = Workers(self._clock)
-        self._nameless: list[_Job] = []
+        self._asking: Workers[Job, Fetched | str] = Workers(self._clock)
+        self._nameless: deque[Job] = deque()
         self._free_at = 0.0
 
     def run(self, accounts: Iterable[str]) -> None:
@@ -79,37 +66,38 @@ class Extraction:
         random.shuffle(names)  # so that a slot too short for all does not always miss the same ones
         self._keep_all(outcome for name in names if (outcome := self._admit(name)))
         stopping_at: float | None = None
-        while self._waiting or self._asking:
+        while self._waiting or self._asking or self._nameless:
             now = self._clock.monotonic()
             if stopping_at is None and self._stop.is_set():
                 stopping_at = now + STOP_GRACE_SECONDS
             if stopping_at is not None:
-                waiting, self._waiting = self._waiting, []
-                self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for _, _, job in waiting)
+                waiting, self._waiting, self._nameless = self._waiting, [], deque()
+                self._keep_all(job.failure(Reason.STOPPED, "told to stop") for _, _, job in waiting)
                 if now >= stopping_at:
                     asked = [job for job in self._asking.under_way() if not job.asks_uid]
-                    self._keep_all(self._failure(job, Reason.STOPPED, "told to stop") for job in asked)
+                    self._keep_all(job.failure(Reason.STOPPED, "told to stop") for job in asked)
                     break
             self._keep_all(self._dispatch(now))
             self._keep_all(outcome for job, value in self._wait(now) for outcome in self._settle(job, value))
-            self._ask_uids()
+            self._ask_uids(self._clock.monotonic())
         self._asking.dismiss()
 
     # What is asked, and when
 
     def _admit(self, account: str) -> Outcome | None:
         """Queue an account; or its failure, where it is known that it must not be asked now."""
-        now = self._clock.now()
-        job = _Job(
+        job = Job(
             account=account,
             fingerprint=self._source.key_fingerprint(account),
+            environment=self._source.environment,
+            interval_seconds=self._plan.interval_seconds,
+            host=self._host,
             memory=self._remembered.account(account),
-            started_at=now,
             give_up_at=self._clock.monotonic() + self._plan.retry_for_seconds,
         )
-        why = held_off(job.memory, job.fingerprint, self._slot(job))
+        why = held_off(job.memory, job.fingerprint, job.slot_at)
         if why and not self._plan.ask_refused:
-            return self._failure(job, Reason.BACKING_OFF, why)
+            return job.failure(Reason.BACKING_OFF, why)
         heapq.heappush(self._waiting, (self._clock.monotonic(), next(self._order), job))
         return None
 
@@ -117,9 +105,9 @@ class Extraction:
         """Send what is due. Yields the failures of those whose time is over before they could be sent."""
         while self._waiting and self._waiting[0][0] <= now and len(self._asking) < MAX_WORKERS:
             job = self._waiting[0][2]
-            if self._over(job):
+            if job.is_over():
                 heapq.heappop(self._waiting)
-                yield self._give_up(job)
+                yield job.given_up()
                 continue
             blocked = still_blocked(self._clock.now(), self._host.memory.blocked_until, job.memory.blocked_until)
             if blocked is not None:
@@ -135,14 +123,11 @@ class Extraction:
             job.first_at = job.first_at or self._clock.now()
             self._send(job, now, partial(self._ask, job))
 
-    def _over(self, job: _Job) -> bool:
-        return self._host.believed(self._clock.now()) >= slot_end(self._slot(job), self._plan.interval_seconds)
-
-    def _send(self, job: _Job, now: float, call: Callable[[], Fetched | str]) -> None:
+    def _send(self, job: Job, now: float, call: Callable[[], Fetched | str]) -> None:
         # One call may ask the fallback and the server's time too; each has its own deadline.
         self._asking.submit(job, call, now + 4 * self._plan.request_timeout_seconds + 5)
 
-    def _wait(self, now: float) -> list[tuple[_Job, Fetched | str | Exception]]:
+    def _wait(self, now: float) -> list[tuple[Job, Fetched | str | Exception]]:
         timeout = TICK_SECONDS * self._clock.speed
         if self._waiting and len(self._asking) < MAX_WORKERS:
             timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
@@ -150,7 +135,7 @@ class Extraction:
 
     # In a worker
 
-    def _ask(self, job: _Job) -> Fetched:
+    def _ask(self, job: Job) -> Fetched:
         began = self._clock.monotonic()
         try:
             fetched = self._source.balances(job.account, self._host.offset_ms)
@@ -167,7 +152,7 @@ class Extraction:
                 log.warning("the clock offset could not be measured: %s", trouble.detail)
         return fetched
 
-    def _settle(self, job: _Job, value: Fetched | str | Exception) -> Iterable[Outcome]:
+    def _settle(self, job: Job, value: Fetched | str | Exception) -> Iterable[Outcome]:
         if job.asks_uid:
             self._settle_uid(job, value)
         elif isinstance(value, Fetched):
@@ -178,13 +163,13 @@ class Extraction:
                 job.memory.refusal,
                 value,
                 fingerprint=job.fingerprint,
-                slot_at=self._slot(job),
+                slot_at=job.slot_at,
                 interval=interval,
                 now=self._clock.now(),
             )
             self._remember(job, replace(job.memory, refusal=refusal))
             job.trouble = value
-            yield self._give_up(job)
+            yield job.given_up()
         elif isinstance(value, RateLimited):
             now = self._clock.now()
             until = unblocked_at(value, now, self._clock.chance())
@@ -193,7 +178,7 @@ class Extraction:
         elif isinstance(value, ClockSkew):
             if job.skewed:
                 job.trouble = value
-                yield self._give_up(job)
+                yield job.given_up()
             else:
                 job.skewed = True
                 yield from self._again(job, value, 0.0)
@@ -204,94 +189,54 @@ class Extraction:
         else:
             trace = value if isinstance(value, Exception) else None
             log.error("%s: unexpected %s", job.account, type(value).__name__, exc_info=trace)
-            yield self._failure(job, Reason.DEFECT, f"unexpected {type(value).__name__}")
+            yield job.failure(Reason.DEFECT, f"unexpected {type(value).__name__}")
 
-    def _again(self, job: _Job, trouble: Trouble, pause: float) -> Iterable[Outcome]:
+    def _again(self, job: Job, trouble: Trouble, pause: float) -> Iterable[Outcome]:
         """Queue the job again after the pause, where its attempts, its time and its slot allow that."""
         job.trouble = trouble
-        if isinstance(trouble, MalformedAnswer):
-            job.malformed = trouble
         due = self._clock.monotonic() + pause
-        end = slot_end(self._slot(job), self._plan.interval_seconds)
-        in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < end
+        in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < job.ends_at
         if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot:
             log.info("%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
             heapq.heappush(self._waiting, (due, next(self._order), job))
         else:
-            yield self._give_up(job)
+            yield job.given_up()
 
-    def _settle_reading(self, job: _Job, fetched: Fetched) -> Iterable[Outcome]:
+    def _settle_reading(self, job: Job, fetched: Fetched) -> Iterable[Outcome]:
         if job.memory.refusal or job.memory.blocked_until:
             self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
-        reading = self._reading(job, fetched.requested_at, fetched.latency_ms, fetched.body)
+        reading = job.reading(fetched.requested_at, fetched.latency_ms, fetched.body)
         yield reading
         # A run's slot is that of its first request: one that left just after a boundary has not overrun anything.
-        if reading.slot_at != self._slot(job) and job.attempts > 1:
-            yield self._failure(job, Reason.OVERRUN, "the request left when the slot had just ended")
+        if reading.slot_at != job.slot_at and job.attempts > 1:
+            yield job.failure(Reason.OVERRUN, "the request left when the slot had just ended")
         if reading.uid is None:
             self._nameless.append(job)
 
-    def _ask_uids(self) -> None:
-        """Ask who is behind the keys not seen before: only now that their readings are kept."""
-        nameless, self._nameless = self._nameless, []
-        for job in nameless:
-            job.asks_uid = True
-            self._send(job, self._clock.monotonic(), partial(self._source.uid, job.account, self._host.offset_ms))
+    def _ask_uids(self, now: float) -> None:
+        """Ask who is behind the keys not seen before: after their readings are kept, and in what time is left."""
+        while self._nameless and len(self._asking) < MAX_WORKERS:
+            job = self._nameless[0]
+            if job.is_over():
+                self._nameless.clear()
+            elif self._plan.uid_limiter.take(now) <= now:
+                job.asks_uid = True
+                self._send(self._nameless.popleft(), now, partial(self._source.uid, job.account, self._host.offset_ms))
+            else:
+                return
 
-    def _reading(self, job: _Job, requested_at: datetime, latency_ms: int, body: bytes) -> Reading:
-        return Reading(
-            account=job.account,
-            environment=self._source.environment,
-            slot_at=slot_of(self._host.believed(requested_at), self._plan.interval_seconds),
-            interval_seconds=self._plan.interval_seconds,
-            requested_at=requested_at,
-            latency_ms=latency_ms,
-            clock_offset_ms=self._host.memory.clock_offset_ms,
-            attempts=job.attempts,
-            key_fingerprint=job.fingerprint,
-            uid=job.memory.uids.get(job.fingerprint),
-            bodies=(body,),
-        )
-
-    def _settle_uid(self, job: _Job, value: Fetched | str | Exception) -> None:
+    def _settle_uid(self, job: Job, value: Fetched | str | Exception) -> None:
         if isinstance(value, str):
             self._remember(job, replace(job.memory, uids={**job.memory.uids, job.fingerprint: value}))
         else:
             detail = value.detail if isinstance(value, Trouble) else f"unexpected {type(value).__name__}"
             log.warning("%s: the UID behind its key is not known yet (%s); asked again next slot", job.account, detail)
 
-    def _give_up(self, job: _Job) -> Outcome:
-        """The job's outcome when it is not asked any more in this slot."""
-        if job.malformed is not None and job.trouble is job.malformed:
-            # Filed like a reading: load will not understand it either, and puts body and failure where they belong.
-            last = job.malformed
-            return self._reading(job, last.requested_at, last.latency_ms, last.body)
-        if job.trouble is None:
-            return self._failure(job, Reason.OVERRUN, "the slot ended before it could be asked")
-        return self._failure(job, Reason(job.trouble.reason), job.trouble.detail)
-
-    def _failure(self, job: _Job, reason: Reason, detail: str) -> Failure:
-        now = self._clock.now()
-        return Failure(
-            account=job.account,
-            environment=self._source.environment,
-            slot_at=self._slot(job),
-            interval_seconds=self._plan.interval_seconds,
-            reason=reason,
-            detail=detail,
-            attempts=job.attempts,
-            first_at=job.first_at or job.started_at,
-            last_at=now,
-        )
-
-    def _slot(self, job: _Job) -> datetime:
-        return slot_of(self._host.believed(job.started_at), self._plan.interval_seconds)
-
-    def _remember(self, job: _Job, memory: AccountMemory) -> None:
+    def _remember(self, job: Job, memory: AccountMemory) -> None:
         job.memory = memory
         self._remembered.keep_account(job.account, memory)
 
-    def _remember_block(self, job: _Job, trouble: RateLimited, until: datetime) -> None:
+    def _remember_block(self, job: Job, trouble: RateLimited, until: datetime) -> None:
         if trouble.whole_host:
             self._host.block(until)
         else:

@@ -20,12 +20,16 @@ LONGEST_BACK_OFF = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one slot is asked for. ``ask_refused``: a person wants even refused keys asked, now."""
+    """How one slot is asked for, each endpoint with a limit of its own.
+
+    ``ask_refused``: a person wants even refused keys asked, now.
+    """
 
     interval_seconds: int
     retry_for_seconds: float
     request_timeout_seconds: float
     limiter: SlidingWindow
+    uid_limiter: SlidingWindow
     ask_refused: bool = False
 
 

@@ -88,7 +88,7 @@ class World:
     ) -> dict[str, Outcome]:
         """Run a slot; the outcome of each account."""
         before = len(self.kept)
-        plan = Plan(interval, retry_for, 10, SlidingWindow(limit, 10), ask_refused=force)
+        plan = Plan(interval, retry_for, 10, SlidingWindow(limit, 10), SlidingWindow(limit, 10), ask_refused=force)
         clock = Clock(self.now, self.monotonic, lambda: 0.5, speed=self.speed)
         Extraction(self, self.remembered, plan, keep=self.keep, stop=self.stop, clock=clock).run(accounts)
         outcomes = {outcome.account: outcome for outcome in self.kept[before:]}
@@ -204,7 +204,7 @@ def test_a_request_that_leaves_when_the_slot_has_just_ended_is_filed_where_it_le
     late = SLOT + timedelta(seconds=INTERVAL, milliseconds=1)
     world.scripts["main"] = lambda n: Fetched(late, 0, body(at=late), late) if n == attempt else unwell()
     clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
-    plan = Plan(INTERVAL, 120, 10, SlidingWindow(10, 10))
+    plan = Plan(INTERVAL, 120, 10, SlidingWindow(10, 10), SlidingWindow(10, 10))
     Extraction(world, world.remembered, plan, keep=world.keep, stop=world.stop, clock=clock).run(["main"])
     expected: list[tuple[type[Outcome], datetime]] = [(Reading, SLOT + timedelta(seconds=INTERVAL))]
     if attempt > 1:  # the run was still trying when its slot ended
@@ -398,7 +398,7 @@ def test_one_accounts_trouble_delays_no_other(world: World) -> None:
             done_early.append(len(world.kept))
             release.set()
 
-    plan = Plan(INTERVAL, 120, 10_000, SlidingWindow(1000, 10))
+    plan = Plan(INTERVAL, 120, 10_000, SlidingWindow(1000, 10), SlidingWindow(1000, 10))
     clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
     Extraction(world, world.remembered, plan, keep=keep, stop=world.stop, clock=clock).run(names)
     assert done_early, "the quick ones were kept while the others hung"

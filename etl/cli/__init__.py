@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 COMMANDS = {
     "demo": "etl.cli.demo:demo",
     "snapshot": "etl.cli.snapshot:snapshot",
+    "run": "etl.cli.run:run",
     "init": "etl.cli.init:init",
     "status": "etl.cli.status:status",
     "account": "etl.cli.account:account",

@@ -12,11 +12,12 @@ from etl.cli.command import Command, settings
 from etl.cli.exits import BY_REASON, Exit, most_needing
 from etl.cli.interruption import Interruption
 from etl.cli.progress import progress_of
+from etl.cli.telling import tell
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
 from etl.keys import Keys, read_keys
 from etl.logs import configure
-from etl.model import Reading, Reason, Status
+from etl.model import Reason
 from etl.recorder import Recorded, Slot, Stored
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     unusable = {name: str(error) for name, error in keys.unusable.items()}
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
         slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
-    _tell(slot, stored, chosen.state_dir / "spool")
+    tell(slot, stored)
     for recorded in sorted(slot.recorded, key=lambda r: (r.outcome.account, r.outcome.slot_at)):
         if as_json:
             sys.stdout.write(msgspec.json.encode(_as_json(recorded)).decode() + "\n")
@@ -67,50 +68,6 @@ def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
         {name: key for name, key in keys.usable.items() if name in names},
         {name: error for name, error in keys.unusable.items() if name in names},
     )
-
-
-def _tell(slot: Slot, stored: Stored, spool: object) -> None:
-    """The log: one event per account and slot, and what needs a person."""
-    for recorded in slot.recorded:
-        outcome, failure = recorded.outcome, recorded.failure
-        reading = outcome if isinstance(outcome, Reading) else None
-        snapshot = recorded.snapshot
-        fields: dict[str, object] = {
-            "account": outcome.account,
-            "slot_at": slot_text(outcome.slot_at),
-            "outcome": "failed" if snapshot is None else snapshot.status.value,
-            "attempts": outcome.attempts,
-            "stored": recorded.stored,
-        }
-        if reading is not None:
-            fields["latency_ms"] = reading.latency_ms
-        if recorded.duplicate:
-            fields["duplicate"] = True
-        if failure is not None:
-            fields |= {"reason": failure.reason.value, "detail": failure.detail}
-        elif snapshot is not None and snapshot.reason:
-            fields["reason"] = snapshot.reason
-        if recorded.waits:
-            fields["waits"] = recorded.waits
-        doubtful = failure is not None or recorded.waits or (snapshot and snapshot.status is Status.PARTIAL)
-        log.log(logging.WARNING if doubtful else logging.INFO, "slot recorded", extra={"fields": fields})
-    if stored.earlier:
-        log.info("stored %d outcomes of earlier runs that waited in the spool", stored.earlier)
-    for loaded in stored.quarantined:
-        reason = loaded.failure.reason if loaded.failure else "unknown"
-        log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
-    waiting = sum(not recorded.stored for recorded in slot.recorded)
-    if slot.disk is not None:
-        log.error("%s; what was read went straight to the database", slot.disk)
-    if stored.trouble is not None:
-        log.error(
-            "%s. %d outcomes of this slot are safe in the spool %s; the next run stores them",
-            stored.trouble,
-            waiting - len(stored.lost),
-            spool,
-        )
-    for outcome in stored.lost:
-        log.error("LOST: neither the disk nor the database could take the outcome of %s", outcome.account)
 
 
 def _exit_code(slot: Slot, stored: Stored) -> int:
