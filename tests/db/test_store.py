@@ -1,6 +1,7 @@
 """What load relies on, held against the fake, SQLite and PostgreSQL alike."""
 
 import multiprocessing
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -11,14 +12,15 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, make_url, select
 
 from etl.db import migrate
 from etl.db.engine import Database, open_engine
-from etl.db.schema import account, annotation, balance, failure, payload, schedule, snapshot
+from etl.db.schema import account, annotation, balance, failure, metadata, payload, schedule, snapshot
 from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable, RecordRefused, SchemaNotAtHead
 from etl.load import Added, Store
@@ -474,6 +476,36 @@ def test_two_writers_that_meet_an_unknown_account_both_succeed(sql: SqlHouse) ->
     assert sorted(r[0] for r in results) == [Added.DUPLICATE] * 3 + [Added.STORED]
     with sql.database.read() as connection:
         assert len(connection.execute(select(account)).all()) == 21
+
+
+RIGHTS = {
+    "SELECT": ", ".join(table.name for table in metadata.sorted_tables) + ", alembic_version",
+    "INSERT": ", ".join(table.name for table in metadata.sorted_tables),
+    "UPDATE": "account, schedule",
+    "DELETE": "schedule, snapshot",
+}
+
+
+def test_recording_needs_few_rights_on_postgresql(new_database: Callable[..., str]) -> None:
+    url = new_database("postgresql")
+    name = f"recorder_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'".encode())
+        try:
+            for right, tables in RIGHTS.items():
+                admin.execute(f"GRANT {right} ON {tables} TO {name}".encode())
+            house = SqlHouse(make_url(url).set(username=name, password=name).render_as_string(hide_password=False))
+            add(house, imported())
+            assert add(house, a_snapshot(), a_snapshot(slot_at=SLOT + STEP)) == [Added.STORED] * 2
+            fail(house, a_failure())
+            with house.store.transaction() as transaction:
+                main = transaction.accounts({"main": Environment.LIVE})["main"]
+                transaction.set_uid(main.id, "1001")
+                for wanted in ([Schedule(300, SLOT)], [Schedule(60, SLOT + STEP)]):
+                    transaction.set_schedules(main.id, wanted)
+        finally:
+            admin.execute(f"DROP OWNED BY {name}".encode())
+            admin.execute(f"DROP ROLE {name}".encode())
 
 
 def _hold_a_read(path: str, ready: Event, done: Event) -> None:
