@@ -21,7 +21,7 @@ def _remember_config(context: click.Context, _: click.Parameter, value: Path | N
 def _config_option() -> click.Option:
     return click.Option(
         ["--config"],
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # what is wrong with it, the settings say
         expose_value=False,
         callback=_remember_config,
         help="The config file, instead of $BINGX_ETL_CONFIG or the one in the user's config directory.",

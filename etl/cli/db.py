@@ -20,7 +20,11 @@ def db() -> None:
 
 @db.command(cls=Command)
 def upgrade() -> None:
-    """Create the schema, or bring it to the revision that this program needs."""
+    """Create the schema, or bring it to the revision that this program needs.
+
+    A SQLite database that has data is copied beside itself first. Nothing happens to one that is up to date, that a
+    newer version has upgraded, or that belongs to another program.
+    """
     url = settings().database_url
     migrations().upgrade(url)
     sys.stderr.write(f"the schema is at {migrations().current(url)}\n")
@@ -28,7 +32,10 @@ def upgrade() -> None:
 
 @db.command(cls=Command)
 def current() -> None:
-    """The revision of the schema, on stdout; nothing where there is no schema."""
+    """The revision of the schema, on stdout; nothing where there is no schema.
+
+    Revisions are numbers: `bingx-etl db check` says whether it is the one that this program needs.
+    """
     chosen = settings()
     file = database_file(chosen)
     revision = None if file is not None and not file.exists() else migrations().current(chosen.database_url)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +11,14 @@ from etl.absence import Absence
 from etl.bootstrap import build_recorder
 from etl.cli.command import Command, settings
 from etl.cli.telling import tell
-from etl.daemon import Crew, Daemon
 from etl.keys import read_keys
 from etl.logs import configure
 
+if TYPE_CHECKING:
+    from etl.daemon import Crew
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, short_help="The daemon: record every slot, until told to stop.")
 def run() -> None:
     """Record every slot, until told to stop.
 
@@ -26,6 +29,8 @@ def run() -> None:
     SIGTERM or SIGINT: keeps what it holds and ends within 10 seconds; the second one at once. SIGHUP: reads settings
     and keys again, so that a new key needs no restart.
     """
+    from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
+
     daemon = Daemon(_muster, Absence(settings().state_dir), tell)
     number = daemon.run()
     logging.shutdown()
@@ -34,7 +39,9 @@ def run() -> None:
     os._exit(128 + number)
 
 
-def _muster() -> Crew:
+def _muster() -> "Crew":
+    from etl.daemon import Crew  # noqa: PLC0415
+
     chosen = settings()
     keys = read_keys(chosen)
     configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
