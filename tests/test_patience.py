@@ -1,0 +1,99 @@
+"""When to ask again."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.errors import KeyRefused, RateLimited
+from etl.patience import (
+    LONGEST_BACK_OFF,
+    LONGEST_BLOCK,
+    MAX_PAUSE_SECONDS,
+    UNNAMED_BLOCK,
+    held_off,
+    pause_seconds,
+    refuse,
+    still_blocked,
+    unblocked_at,
+)
+from etl.remembered import AccountMemory, Refusal
+from tests.values import ASKED, SLOT
+
+FIVE = timedelta(minutes=5)
+SECOND = timedelta(seconds=1)
+TROUBLE = KeyRefused("key_refused", "code 100413")
+
+
+def refused(before: Refusal | None, slot_at: datetime = SLOT, interval: timedelta = FIVE, key: str = "f1") -> Refusal:
+    """What is remembered after a refusal in this slot."""
+    return refuse(before, TROUBLE, fingerprint=key, slot_at=slot_at, interval=interval, now=slot_at + SECOND)
+
+
+@given(st.integers(1, 50), st.floats(0, 1))
+def test_pauses_grow_with_jitter_up_to_a_bound(attempts: int, chance: float) -> None:
+    full = min(MAX_PAUSE_SECONDS, 2.0 ** (attempts - 1))
+    assert full / 2 <= pause_seconds(attempts, chance) <= full
+    assert pause_seconds(attempts, 0.0) < pause_seconds(attempts, 1.0)
+
+
+@given(st.floats(0, 1))
+def test_bingx_names_the_end_of_a_block_and_is_never_asked_before_it(chance: float) -> None:
+    until = ASKED + timedelta(minutes=7)
+    assert until <= unblocked_at(RateLimited("rate_limited", "", until), ASKED, chance) <= until + SECOND
+
+
+@pytest.mark.parametrize("until", [None, ASKED + LONGEST_BLOCK + SECOND])
+def test_a_block_without_an_end_that_can_be_believed_is_five_minutes(until: datetime | None) -> None:
+    assert unblocked_at(RateLimited("rate_limited", "", until), ASKED, 0.0) == ASKED + UNNAMED_BLOCK == ASKED + FIVE
+
+
+def test_a_block_that_is_over_by_our_clock_is_over() -> None:
+    assert unblocked_at(RateLimited("rate_limited", "", ASKED - FIVE), ASKED, 0.0) == ASKED
+
+
+def test_the_latest_block_that_is_still_to_come_counts() -> None:
+    assert still_blocked(ASKED, None, ASKED + SECOND, ASKED + FIVE) == ASKED + FIVE
+    assert still_blocked(ASKED, None, ASKED - SECOND, ASKED) is None
+    assert still_blocked(ASKED, ASKED + LONGEST_BLOCK + SECOND) is None, "the clock has jumped since it was noted"
+    assert still_blocked(ASKED) is None
+
+
+def test_a_refused_key_is_left_out_for_twice_as_many_slots_each_time_and_an_hour_at_most() -> None:
+    refusal, asked = None, [SLOT]
+    for _ in range(8):
+        refusal = refused(refusal, asked[-1])
+        asked.append(refusal.ask_again_at)
+    minutes = [round((later - earlier).total_seconds() / 60) for earlier, later in pairwise(asked)]
+    assert minutes == [10, 20, 40, 60, 60, 60, 60, 60]
+    assert refusal is not None
+    assert refusal.since == SLOT + SECOND, "the first of them"
+    assert refusal.times == 8
+
+
+@pytest.mark.parametrize("interval", [timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)])
+def test_however_long_the_interval_a_mended_key_is_noticed_within_an_hour(interval: timedelta) -> None:
+    refusal = None
+    for _ in range(40):
+        refusal = refused(refusal, interval=interval)
+        assert SLOT < refusal.ask_again_at <= SLOT + LONGEST_BACK_OFF
+
+
+def test_a_new_key_starts_afresh_and_is_asked_at_once() -> None:
+    old = refused(refused(refused(None)))
+    assert refused(old, key="f2").times == 1
+    assert held_off(AccountMemory(refusal=old), "f2", SLOT) is None
+    assert held_off(AccountMemory(), "f1", SLOT) is None
+
+
+def test_it_is_told_why_and_until_when_an_account_is_not_asked() -> None:
+    refusal = refused(None)
+    memory = AccountMemory(refusal=refusal)
+    why = held_off(memory, "f1", SLOT + FIVE)
+    assert why is not None
+    assert "key_refused since 2026-11-22T15:20:01.000Z (code 100413)" in why
+    assert "asked again from 2026-11-22T15:30:00.000Z" in why
+    assert held_off(memory, "f1", refusal.ask_again_at) is None
+    assert held_off(memory, "f1", SLOT - LONGEST_BACK_OFF) is None, "the clock was set back since"
