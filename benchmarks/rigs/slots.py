@@ -1,0 +1,124 @@
+"""The daemon's work on a slot, driven by a clock of our own: real source, extract, spool, database, presence and log.
+
+Reads a number from stdin, does so many slots and prints: seconds, CPU seconds, bytes of memory, descriptors, threads.
+"""
+
+import os
+import resource
+import sys
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from etl.absence import Absence
+from etl.bingx.answers import parse_overview
+from etl.bingx.client import Client, Credential
+from etl.bingx.source import BingXSource, environment_of
+from etl.bootstrap import build_remembered, build_spool, prepare_database
+from etl.cli.telling import tell
+from etl.clock import Clock
+from etl.db.engine import open_engine
+from etl.db.store import SqlStore
+from etl.grid import EPOCH, slot_of
+from etl.keys import read_keys
+from etl.limiter import SlidingWindow
+from etl.load import Loader
+from etl.logs import configure
+from etl.model import Environment
+from etl.patience import Plan
+from etl.recorder import Recorder, Slot
+from etl.settings import Settings, read_settings
+
+START = EPOCH + timedelta(days=20_000)
+
+
+class SlotClock:
+    """Time passes as it does, but each slot begins when it is told to."""
+
+    def __init__(self, interval_seconds: int) -> None:
+        self._interval = timedelta(seconds=interval_seconds)
+        self._slot_at = START
+        self._began = time.monotonic()
+
+    def next(self) -> None:
+        """The next slot begins."""
+        self._slot_at += self._interval
+        self._began = time.monotonic()
+
+    def now(self) -> datetime:
+        """The time."""
+        return self._slot_at + timedelta(seconds=time.monotonic() - self._began)
+
+
+class Rig:
+    """What :mod:`etl.bootstrap` and :mod:`etl.daemon` put together, with the clock passed in."""
+
+    def __init__(self, settings: Settings) -> None:
+        keys = read_keys(settings)
+        self._interval_seconds = settings.interval_seconds
+        self._clock = SlotClock(settings.interval_seconds)
+        self._accounts = list(keys.usable)
+        clock = Clock(now=self._clock.now)
+        client = Client(settings.base_url, now=clock.now)
+        credentials = {name: Credential(key.key, key.secret) for name, key in keys.usable.items()}
+        remembered = build_remembered(settings)
+        loader = Loader(
+            spool=build_spool(settings),
+            store=SqlStore(open_engine(settings.database_url), clock.now),
+            parse=parse_overview,
+            uid_of=lambda account, fingerprint: remembered.account(account).uids.get(fingerprint),
+            prepare=lambda: prepare_database(settings),
+        )
+        plan = Plan(
+            interval_seconds=settings.interval_seconds,
+            retry_for_seconds=settings.retry_for_seconds,
+            request_timeout_seconds=settings.request_timeout_seconds,
+            limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "balances.limit"),
+            uid_limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "uid.limit"),
+        )
+        source = BingXSource(client, credentials, environment_of(settings.base_url))
+        self._recorder = Recorder(source, remembered, loader, plan, clock=clock)
+        self._absence = Absence(settings.state_dir)
+
+    def record(self) -> None:
+        """One slot, as the daemon's two threads do it, one after the other."""
+        self._clock.next()
+        slot_at = slot_of(self._clock.now(), self._interval_seconds)
+        self._absence.begin(slot_at)
+        slot = self._recorder.read(self._accounts, {}, threading.Event())
+        missed = self._absence.attended(
+            slot_at, self._interval_seconds, self._accounts, Environment.SANDBOX, self._clock.now()
+        )
+        self._recorder.keep(Slot(), missed)
+        stored = self._recorder.store([slot])
+        tell(slot, stored)
+        if missed or stored.trouble or not all(recorded.stored and recorded.snapshot for recorded in slot.recorded):
+            raise RuntimeError(f"a slot was not recorded: {missed} {stored} {slot.recorded}")
+
+
+def memory_bytes() -> int:
+    """Resident memory now; where the system does not tell, its peak."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main() -> None:
+    """Until stdin ends."""
+    settings = read_settings(None)
+    configure(settings.log_format)
+    rig = Rig(settings)
+    descriptors = Path("/dev/fd")
+    for line in sys.stdin:
+        began, cpu = time.perf_counter(), time.process_time()
+        for _ in range(int(line)):
+            rig.record()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        counts = len(os.listdir(descriptors)), threading.active_count()
+        print(wall, cpu, memory_bytes(), *counts, flush=True)
+
+
+if __name__ == "__main__":
+    main()
