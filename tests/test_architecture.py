@@ -59,6 +59,8 @@ HOMES: dict[str, tuple[str, ...]] = {
 # Tests of a whole rather than of one module.
 WHOLE: dict[str, str] = {
     "bingx/test_canary": "no secret in anything that the client says",
+    "cli/test_bad_input": "whatever is wrong with what the program is given",
+    "cli/test_main": "help, version and start of the program",
     "test_architecture": "the shape of the code",
     "test_packaging": "the wheel and the lock files",
     "test_docs": "README, CHANGELOG and docs/ against the code",
