@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # Of a longer absence only the end gets its reason slot by slot; what is before stays a gap without one.
 MOST_SLOTS = 10_000
+# A sign of life from so far in the future was given by a wrong clock; a slot may only be late by its deadlines.
+IMPOSSIBLY_EARLY = timedelta(days=1)
 DETAILS = {
     Reason.STOPPED: "the daemon had been told to stop",
     Reason.CRASHED: "the daemon had ended without being told to",
@@ -30,8 +33,8 @@ DETAILS = {
 class Presence:
     """The last sign of life: the last slot that was attended to, for whom, and whether the daemon was told to stop."""
 
-    slot_at: datetime
-    interval_seconds: int
+    slot_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    interval_seconds: Annotated[int, msgspec.Meta(gt=0)]
     accounts: tuple[str, ...]
     stopped: bool = False
 
@@ -44,30 +47,44 @@ class Absence:
         self._lock = threading.Lock()
         self._last = self._read()
         self._reason = Reason.STOPPED if self._last and self._last.stopped else Reason.CRASHED
-        self._begun: set[datetime] = set()
+        self._turn = self._reason_until = 0
+        self._begun: dict[int, datetime] = {}
+        self._over = False
 
     def because(self, reason: Reason) -> None:
-        """Slots found missing from here on, up to the next that is attended to, are missing for this reason."""
+        """Slots found missing from here on, up to the first that begins after this, are missing for this reason."""
         with self._lock:
-            self._reason = reason
+            self._reason, self._reason_until = reason, self._turn + 1
 
-    def begin(self, slot_at: datetime) -> None:
-        """A slot is being attended to; it may take longer than its successor."""
+    def begin(self, slot_at: datetime) -> int:
+        """A slot is being attended to, and may take longer than its successor. Returns its turn."""
         with self._lock:
-            self._begun.add(slot_at)
+            self._turn += 1
+            self._begun[self._turn] = slot_at
+            return self._turn
 
     def attended(
-        self, slot_at: datetime, interval_seconds: int, accounts: Sequence[str], environment: Environment, now: datetime
+        self,
+        turn: int,
+        slot_at: datetime,
+        interval_seconds: int,
+        accounts: Sequence[str],
+        *,
+        environment: Environment,
+        now: datetime,
     ) -> list[Failure]:
         """This slot has its outcomes; the failures of those before it, since the last sign of life, that have none."""
         with self._lock:
             last, reason = self._last, self._reason
-            if last is not None and slot_at <= last.slot_at:
+            is_late = last is not None and last.slot_at - IMPOSSIBLY_EARLY <= slot_at <= last.slot_at
+            if is_late or self._over:
                 return []
             self._last = Presence(slot_at, interval_seconds, tuple(accounts))
-            self._reason = Reason.OVERRUN
+            if turn >= self._reason_until:
+                self._reason = Reason.OVERRUN
             self._write(self._last)
-            begun, self._begun = self._begun, {slot for slot in self._begun if slot > slot_at}
+            begun = self._begun.values()
+            self._begun = {other: slot for other, slot in self._begun.items() if other > turn and slot > slot_at}
         if last is None or last.interval_seconds != interval_seconds:
             return []
         step = timedelta(seconds=interval_seconds)
@@ -85,6 +102,7 @@ class Absence:
     def stopped(self) -> None:
         """The daemon ends because it was told to."""
         with self._lock:
+            self._over = True  # whoever comes now is too late to be a sign of life
             if self._last is not None:
                 self._write(replace(self._last, stopped=True))
 

@@ -12,16 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
 from etl.absence import Absence
 from etl.clock import Clock
 from etl.errors import EtlError
-from etl.grid import EPOCH, slot_of
+from etl.grid import slot_end, slot_of
 from etl.recorder import Recorder, Slot, Stored
 from etl.vigil import Vigil
 
@@ -47,6 +48,24 @@ class Crew:
     interval_seconds: int
 
 
+class Grid(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """The beginning of every slot.
+
+    Other than the library's own trigger it does not count through the slots that passed when the clock was set: from
+    1970 to the present there are more than fit into memory.
+    """
+
+    def __init__(self, interval_seconds: int) -> None:
+        self._interval_seconds = interval_seconds
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The first beginning of a slot from now on, and after the previous one."""
+        slot_at = slot_of(max(previous_fire_time or now, now), self._interval_seconds)
+        if previous_fire_time is None and slot_at == now:
+            return slot_at
+        return slot_end(slot_at, self._interval_seconds)
+
+
 class Event(Enum):
     """What the main thread waits for."""
 
@@ -62,11 +81,11 @@ class Daemon:
         self,
         muster: Callable[[], Crew],
         absence: Absence,
-        tell: Callable[[Slot, Stored], None],
+        tell: Callable[[Sequence[Slot], Stored], None],
         clock: Clock | None = None,
         vigil: Vigil | None = None,
     ) -> None:
-        """``muster`` reads the settings and raises EtlError where they are wrong; ``tell`` reports a slot."""
+        """``muster`` reads the settings and raises EtlError where they are wrong; ``tell`` reports slots."""
         self._muster = muster
         self._absence = absence
         self._clock = clock or Clock()
@@ -74,6 +93,7 @@ class Daemon:
         self._crew = muster()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._signal = 0
+        self._slot_at: datetime | None = None
         self._stop = threading.Event()
         self._reading: set[threading.Thread] = set()
         self._storekeeper = _Storekeeper(lambda: self._crew.recorder, tell)
@@ -88,18 +108,14 @@ class Daemon:
         self._scheduler.start()
         self._vigil.look(0)
         self._read()
-        while True:
-            event = self._next_event()
-            if event is Event.STOP:
-                break
+        while (event := self._next_event()) is not Event.STOP:
             if (happened := self._vigil.look(LOOK_EVERY_SECONDS)) is not None:
                 log.warning("time did not pass as it should: %s", happened.value)
                 self._absence.because(happened)
                 self._schedule()
-                event = Event.SLOT
             if event is Event.RELOAD:
                 self._reload()
-            elif event is Event.SLOT:
+            if event is not None or happened is not None:
                 self._read()
         self._end()
         return self._signal
@@ -123,7 +139,7 @@ class Daemon:
         """From the present moment on: the scheduler itself would sleep on after a clock that was set back."""
         self._scheduler.add_job(
             self._events.put,
-            IntervalTrigger(seconds=self._crew.interval_seconds, start_date=EPOCH, timezone="UTC"),
+            Grid(self._crew.interval_seconds),
             args=(Event.SLOT,),
             id="slot",
             replace_existing=True,
@@ -142,31 +158,44 @@ class Daemon:
         log.info("settings and keys read again: %d accounts", len(self._crew.accounts))
 
     def _read(self) -> None:
+        """Begin the present slot, unless that is done: to schedule anew may drop, or repeat, what is just due."""
+        crew = self._crew
+        slot_at = slot_of(self._clock.now(), crew.interval_seconds)
+        if slot_at == self._slot_at:
+            return
+        self._slot_at = slot_at
         self._reading = {thread for thread in self._reading if thread.is_alive()}
         if len(self._reading) >= MOST_AT_ONCE:
             log.error("%d slots are still being read: this one is left out", len(self._reading))
             return
-        crew = self._crew
-        slot_at = slot_of(self._clock.now(), crew.interval_seconds)
-        self._absence.begin(slot_at)
-        thread = threading.Thread(target=self._read_slot, args=(crew,), daemon=True, name=f"slot-{slot_at:%H:%M:%S}")
+        turn = self._absence.begin(slot_at)
+        name = f"slot-{slot_at:%H:%M:%S}"
+        thread = threading.Thread(target=self._read_slot, args=(crew, turn), daemon=True, name=name)
         self._reading.add(thread)
         thread.start()
 
-    def _read_slot(self, crew: Crew) -> None:
+    def _read_slot(self, crew: Crew, turn: int) -> None:
         try:
             slot = crew.recorder.read(crew.accounts, crew.keyless, self._stop)
-            if slot.entries and not self._stop.is_set():
-                slot_at = max(entry.outcome.slot_at for entry in slot.entries)
-                environment = slot.entries[0].outcome.environment
-                names = [*crew.accounts, *crew.keyless]
-                missed = self._absence.attended(slot_at, crew.interval_seconds, names, environment, self._clock.now())
-                crew.recorder.keep(Slot(), missed)
+            if slot.entries:
+                self._note_missed(crew, turn, slot)
             self._storekeeper.take(slot)
         except EtlError as error:
             log.error("%s", error)
         except Exception:
             log.exception("a defect: this slot is lost, the next one is tried")
+
+    def _note_missed(self, crew: Crew, turn: int, slot: Slot) -> None:
+        slot_at = max(entry.outcome.slot_at for entry in slot.entries)
+        environment = slot.entries[0].outcome.environment
+        names = [*crew.accounts, *crew.keyless]
+        failures = self._absence.attended(
+            turn, slot_at, crew.interval_seconds, names, environment=environment, now=self._clock.now()
+        )
+        missed = Slot()
+        crew.recorder.keep(missed, failures)
+        if missed.disk is not None:  # what its disk refuses, the database may take
+            self._storekeeper.take(missed)
 
     def _end(self) -> None:
         """Within 10 seconds: what is under way is kept, what is kept is stored if the database is quick."""
@@ -182,11 +211,13 @@ class Daemon:
 class _Storekeeper(threading.Thread):
     """Stores what the spool has, whenever a slot was read, and now and then while the database is down."""
 
-    def __init__(self, recorder: Callable[[], Recorder], tell: Callable[[Slot, Stored], None]) -> None:
+    def __init__(self, recorder: Callable[[], Recorder], tell: Callable[[Sequence[Slot], Stored], None]) -> None:
         super().__init__(daemon=True, name="storekeeper")
         self._recorder = recorder
         self._tell = tell
         self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        # Slots with outcomes that the disk refused, and so far the database as well: they are in memory alone.
+        self._homeless: list[Slot] = []
 
     def take(self, slot: Slot) -> None:
         """A slot was read."""
@@ -199,22 +230,23 @@ class _Storekeeper(threading.Thread):
 
     def run(self) -> None:
         """Until stopped."""
-        homeless: list[Slot] = []
         timeout: float | None = 0.0  # what waited from before is stored at once
-        while True:
+        ending = False
+        while not ending:
             slots, ending = self._wait(timeout)
             try:
-                stored = self._recorder().store([*homeless, *slots])
-                for slot in slots or [Slot()]:
-                    self._tell(slot, stored)
-                lost = {id(outcome) for outcome in stored.lost}
-                homeless = [s for s in (*homeless, *slots) if any(id(e.outcome) in lost for e in s.entries)]
-                timeout = STORE_AGAIN_SECONDS if stored.trouble else None
+                timeout = None if self._store(slots) else STORE_AGAIN_SECONDS
             except Exception:
                 log.exception("a defect while storing: it is tried again")
                 timeout = STORE_AGAIN_SECONDS
-            if ending:
-                return
+
+    def _store(self, slots: list[Slot]) -> bool:
+        homeless, self._homeless = self._homeless, [*self._homeless, *(slot for slot in slots if slot.disk is not None)]
+        stored = self._recorder().store([*homeless, *slots])
+        lost = {id(outcome) for outcome in stored.lost}
+        self._homeless = [s for s in self._homeless if any(id(entry.outcome) in lost for entry in s.entries)]
+        self._tell(slots, stored)
+        return stored.trouble is None
 
     def _wait(self, timeout: float | None) -> tuple[list[Slot], bool]:
         slots: list[Slot | None] = []

@@ -26,6 +26,7 @@ class SlidingWindow:
         self._file = file
         self._sent = array("d")
         self._lock = threading.Lock()
+        self._is_alone = False
 
     def take(self, now: float) -> float:
         """Count a request that is sent now and return ``now``; or count nothing and return when one may be sent.
@@ -35,12 +36,15 @@ class SlidingWindow:
         with self._lock:
             if self._file is not None:
                 try:
-                    return self._take_together(self._file, now)
+                    free_at = self._take_together(self._file, now)
                 except OSError as error:
-                    log.warning(
-                        "%s cannot be used (%s): requests are counted by each process", self._file, error.strerror
-                    )
-                    self._file = None
+                    if not self._is_alone:
+                        why = error.strerror
+                        log.warning("%s cannot be used (%s): requests are counted by each process", self._file, why)
+                    self._is_alone = True
+                else:
+                    self._is_alone = False
+                    return free_at
             return self._take(now)
 
     def _take(self, now: float) -> float:

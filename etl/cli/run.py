@@ -3,14 +3,16 @@
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from etl.absence import Absence
 from etl.bootstrap import build_recorder
-from etl.cli.command import Command, settings
-from etl.cli.telling import tell
+from etl.cli.command import CONFIG, Command, read_settings_of, settings
+from etl.cli.telling import Teller
+from etl.errors import SettingsError
 from etl.keys import read_keys
 from etl.logs import configure
 
@@ -31,7 +33,8 @@ def run() -> None:
     """
     from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
 
-    daemon = Daemon(_muster, Absence(settings().state_dir), tell)
+    muster = _Muster(settings().state_dir)
+    daemon = Daemon(muster, Absence(muster.state_dir), Teller(stays=True))
     number = daemon.run()
     logging.shutdown()
     sys.stdout.flush()
@@ -39,15 +42,28 @@ def run() -> None:
     os._exit(128 + number)
 
 
-def _muster() -> "Crew":
-    from etl.daemon import Crew  # noqa: PLC0415
+class _Muster:
+    """Reads settings and keys, as often as it is called."""
 
-    chosen = settings()
-    keys = read_keys(chosen)
-    configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
-    return Crew(
-        recorder=build_recorder(chosen, keys),
-        accounts=list(keys.usable),
-        keyless={name: str(error) for name, error in keys.unusable.items()},
-        interval_seconds=chosen.interval_seconds,
-    )
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        # Those of before too: a slot that began with them may still be read, and what fails may speak of them.
+        self._secrets: set[str] = set()
+
+    def __call__(self) -> "Crew":
+        """Raises SettingsError, and then nothing has changed."""
+        from etl.daemon import Crew  # noqa: PLC0415
+
+        chosen = read_settings_of(click.get_current_context().meta.get(CONFIG))
+        if chosen.state_dir != self.state_dir:
+            raise SettingsError("another state_dir needs a restart: what waits in the present one would stay there")
+        keys = read_keys(chosen)
+        recorder = build_recorder(chosen, keys)
+        self._secrets |= {text for key in keys.usable.values() for text in (key.key, key.secret)}
+        configure(chosen.log_format, sorted(self._secrets, key=len, reverse=True))
+        return Crew(
+            recorder=recorder,
+            accounts=list(keys.usable),
+            keyless={name: str(error) for name, error in keys.unusable.items()},
+            interval_seconds=chosen.interval_seconds,
+        )

@@ -1,9 +1,10 @@
 """The log of a slot: one line for it, one for each account in it that needs attention, and what needs a person."""
 
 import logging
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 
-from etl.errors import EtlError
 from etl.grid import slot_text
 from etl.model import Outcome, Reading, Status
 from etl.recorder import Recorded, Slot, Stored
@@ -11,27 +12,81 @@ from etl.recorder import Recorded, Slot, Stored
 log = logging.getLogger(__name__)
 
 EVENT = "slot recorded"
+# Of a fleet that BingX answers nothing, so many accounts get a line of their own; the others are counted by reason.
+MOST_LINES = 10
+# Trouble that lasts is said again this often.
+REMIND_SECONDS = 300.0
 
 
 def tell(slot: Slot, stored: Stored) -> None:
     """Write it all to the log. The keys are stable; amounts and UIDs are not among them."""
+    Teller()([slot], stored)
+
+
+class Teller:
+    """Writes slots, and what became of them, to the log; lasting trouble now and then, and its end."""
+
+    def __init__(self, *, stays: bool = False, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """``stays``: the program goes on after this slot, and stores by itself what could not be stored now."""
+        self._stays = stays
+        self._monotonic = monotonic
+        self._trouble = ""
+        self._told_at = float("-inf")
+
+    def __call__(self, slots: Sequence[Slot], stored: Stored) -> None:
+        """Slots that were read, and one attempt to store them and all that waited."""
+        for slot in slots:
+            _tell_slot(slot)
+            if slot.disk is not None:
+                log.error("%s; what was read goes straight to the database", slot.disk)
+        self._tell_trouble(slots, stored)
+        if stored.earlier:
+            log.info("stored %d more outcomes that waited in the spool", stored.earlier)
+        for loaded in stored.quarantined:
+            reason = loaded.failure.reason.value if loaded.failure else "unknown"
+            log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
+
+    def _tell_trouble(self, slots: Sequence[Slot], stored: Stored) -> None:
+        before, self._trouble = self._trouble, "" if stored.trouble is None else str(stored.trouble)
+        if not self._trouble:
+            if before:
+                log.info("the database takes outcomes again")
+            return
+        if self._trouble == before and self._monotonic() < self._told_at + REMIND_SECONDS:
+            return
+        self._told_at = self._monotonic()
+        if self._stays:
+            log.error("%s. What was read is safe in the spool, and stored as soon as it can be", self._trouble)
+        else:
+            waiting = sum(_waiting(slot) for slot in slots)
+            text = "%s. %d outcomes of this slot are safe in the spool; the next run stores them"
+            log.error(text, self._trouble, waiting)
+        for outcome in stored.lost:
+            self._tell_lost(outcome)
+
+    def _tell_lost(self, outcome: Outcome) -> None:
+        what = "IN MEMORY ONLY, until one of them recovers" if self._stays else "LOST"
+        log.error("%s: neither the disk nor the database could take the outcome of %s", what, outcome.account)
+
+
+def _tell_slot(slot: Slot) -> None:
     if len(slot.recorded) > 1:
         _tell_together(slot.recorded)
-    for recorded in slot.recorded:
-        if len(slot.recorded) == 1 or _needs_attention(recorded):
-            level = logging.WARNING if _needs_attention(recorded) else logging.INFO
-            log.log(level, EVENT, extra={"fields": _fields(recorded)})
-    if stored.earlier:
-        log.info("stored %d more outcomes that waited in the spool", stored.earlier)
-    for loaded in stored.quarantined:
-        reason = loaded.failure.reason.value if loaded.failure else "unknown"
-        log.warning("an earlier outcome of %s is in quarantine: %s", loaded.entry.outcome.account, reason)
-    if slot.disk is not None:
-        log.error("%s; what was read went straight to the database", slot.disk)
-    if stored.trouble is not None:
-        _tell_trouble(slot, stored.trouble)
-    for outcome in stored.lost:
-        _tell_lost(outcome)
+    needy = [recorded for recorded in slot.recorded if _needs_attention(recorded)]
+    for recorded in needy[:MOST_LINES]:
+        log.warning(EVENT, extra={"fields": _fields(recorded)})
+    if len(needy) > MOST_LINES:
+        others = Counter(_fields(recorded).get("reason", "waits") for recorded in needy[MOST_LINES:])
+        log.warning("%d more accounts like these", others.total(), extra={"fields": dict(others)})
+    if len(slot.recorded) == 1 and not needy:
+        log.info(EVENT, extra={"fields": _fields(slot.recorded[0])})
+
+
+def _waiting(slot: Slot) -> int:
+    return sum(
+        not recorded.stored and entry.name is not None
+        for recorded, entry in zip(slot.recorded, slot.entries, strict=True)
+    )
 
 
 def _tell_together(all_recorded: list[Recorded]) -> None:
@@ -43,18 +98,6 @@ def _tell_together(all_recorded: list[Recorded]) -> None:
         "stored": sum(recorded.stored for recorded in all_recorded),
     }
     log.info(EVENT, extra={"fields": fields})
-
-
-def _tell_trouble(slot: Slot, trouble: EtlError) -> None:
-    waiting = sum(
-        not recorded.stored and entry.name is not None
-        for recorded, entry in zip(slot.recorded, slot.entries, strict=True)
-    )
-    log.error("%s. %d outcomes of this slot are safe in the spool; the next run stores them", trouble, waiting)
-
-
-def _tell_lost(outcome: Outcome) -> None:
-    log.error("LOST: neither the disk nor the database could take the outcome of %s", outcome.account)
 
 
 def _outcome(recorded: Recorded) -> str:
