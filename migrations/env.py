@@ -46,7 +46,6 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         transaction_per_migration=True,
-        transactional_ddl=True,  # alembic believes that SQLite has none; it has where sqlite3 keeps out of it
         render_as_batch=True,
         process_revision_directives=number_the_revision,
     )

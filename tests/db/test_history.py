@@ -129,7 +129,7 @@ def test_days_come_with_exact_amounts(recorded: Recorded, history: History) -> N
     assert first["close_at"] == at("01-01 05:00")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(totals=st.lists(st.decimals(-(10**9), 10**9, places=14) | st.just(Decimal("0.10")), min_size=1, max_size=6))
 def test_high_and_low_are_exact_where_floats_cannot_tell(
     recorded: Recorded, history: History, totals: list[Decimal]

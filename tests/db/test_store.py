@@ -432,7 +432,7 @@ def test_another_revision_is_told_what_to_do(sql: SqlHouse, revision: str, words
         pass
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     amounts=st.lists(
         st.decimals(allow_nan=False, allow_infinity=False) | st.decimals(-(10**30), 10**30, places=20), min_size=1
