@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    bindparam,
     column,
     exists,
     func,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     true,
     values,
 )
+from sqlalchemy.types import TypeEngine
 
 from etl.db.bulk import chunks
 from etl.db.schema import AnnotationKind, annotation, balance, snapshot
@@ -28,14 +31,22 @@ from etl.model import CompleteWallets, Provenance, Status
 ACCEPT = "accept "
 """A note that begins so says that a person has declared the wallet it names gone for good."""
 
+_SPAN: dict[str, type[TypeEngine[Any]]] = {"account_id": Integer, "first": Slot, "last": Slot}
+
 
 def complete_wallets(
     connection: Connection, spans: Mapping[int, tuple[datetime, datetime]]
 ) -> dict[int, list[CompleteWallets]]:
     """By account id: the complete, measured, unvoided snapshots of slots in [first, last], and the last one before."""
     found: dict[int, list[CompleteWallets]] = {account_id: [] for account_id in spans}
+    is_sqlite = connection.dialect.name == "sqlite"
     for chunk in chunks(spans.items()):
-        rows = connection.execute(_snapshots(chunk, is_sqlite=connection.dialect.name == "sqlite")).all()
+        if len(chunk) == 1:
+            [(account_id, (first, last))] = chunk
+            given = {"account_id": account_id, "first": first, "last": last}
+            rows = connection.execute(_of_one(is_sqlite=is_sqlite), given).all()
+        else:
+            rows = connection.execute(_snapshots(_table_of(chunk), is_sqlite=is_sqlite)).all()
         ids = [row.id for row in rows if row.id is not None]
         amounts = _amounts(connection, ids)
         accepted = accepted_types(connection, ids)
@@ -69,13 +80,19 @@ def reliable(rows: FromClause) -> ColumnElement[bool]:
     return (rows.c.status == Status.COMPLETE) & (rows.c.provenance == Provenance.MEASURED) & ~is_voided
 
 
-def _snapshots(spans: Iterable[tuple[int, tuple[datetime, datetime]]], *, is_sqlite: bool) -> Select[Any]:
+@cache
+def _of_one(*, is_sqlite: bool) -> Select[Any]:
+    """The same for one account, put together and compiled once: the daemon of one account asks it in every slot."""
+    given = [bindparam(name, type_=kind).label(name) for name, kind in _SPAN.items()]
+    return _snapshots(select(*given).cte("span"), is_sqlite=is_sqlite)
+
+
+def _snapshots(span: CTE, *, is_sqlite: bool) -> Select[Any]:
     """Ids and slots. The database must look up each span by the index, whatever it believes to know of the tables.
 
     A planner without statistics, or with them, may find it better to read every snapshot there is, which takes minutes.
     SQLite keeps to the order of an outer join (with rows of nothing), PostgreSQL to that of a subquery with an OFFSET.
     """
-    span = _table_of(spans)
     before = snapshot.alias()
     start = (
         select(before.c.slot_at)
@@ -116,6 +133,6 @@ def _amounts(connection: Connection, snapshot_ids: Iterable[int]) -> dict[int, d
 
 def _table_of(spans: Iterable[tuple[int, tuple[datetime, datetime]]]) -> CTE:
     """The spans as a table of the statement."""
-    columns = column("account_id", Integer), column("first", Slot), column("last", Slot)
+    columns = [column(name, kind) for name, kind in _SPAN.items()]
     rows = [(account_id, first, last) for account_id, (first, last) in spans]
     return values(*columns, name="given").data(rows).cte("span")
