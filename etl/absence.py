@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 MOST_SLOTS = 10_000
 # A sign of life from so far in the future was given by a wrong clock; a slot may only be late by its deadlines.
 IMPOSSIBLY_EARLY = timedelta(days=1)
+# Turns that came to nothing are forgotten after so many others.
+MOST_UNDER_WAY = 200
+# What is filed under a slot so much later than its own left late; beyond, it is our clock that is wrong.
+JUST_ENDED = timedelta(minutes=1)
 DETAILS = {
     Reason.STOPPED: "the daemon had been told to stop",
     Reason.CRASHED: "the daemon had ended without being told to",
@@ -66,38 +70,55 @@ class Absence:
     def attended(
         self,
         turn: int,
-        slot_at: datetime,
+        outcomes: Collection[tuple[str, datetime]],
         interval_seconds: int,
-        accounts: Sequence[str],
         *,
         environment: Environment,
         now: datetime,
     ) -> list[Failure]:
-        """This slot has its outcomes; the failures of those before it, since the last sign of life, that have none."""
+        """A slot's accounts have their outcomes, each filed under a slot, which is the turn's own or a later one.
+
+        Returns the failures of the accounts in those slots since the last sign of life that have no outcome.
+        """
+        slot_at, names = max(slot for _, slot in outcomes), sorted({account for account, _ in outcomes})
         with self._lock:
-            last, reason = self._last, self._reason
-            is_late = last is not None and last.slot_at - IMPOSSIBLY_EARLY <= slot_at <= last.slot_at
-            if is_late or self._over:
+            own = self._begun.pop(turn, slot_at)
+            last, why = self._last, self._reason
+            why_own = why if turn < self._reason_until else Reason.OVERRUN
+            if self._over:
                 return []
-            self._last = Presence(slot_at, interval_seconds, tuple(accounts))
-            if turn >= self._reason_until:
-                self._reason = Reason.OVERRUN
-            self._write(self._last)
-            begun = self._begun.values()
-            self._begun = {other: slot for other, slot in self._begun.items() if other > turn and slot > slot_at}
+            is_late = last is not None and last.slot_at - IMPOSSIBLY_EARLY <= slot_at <= last.slot_at
+            begun = {own, *self._begun.values()}
+            if not is_late:
+                self._advance(turn, Presence(slot_at, interval_seconds, tuple(names)))
         if last is None or last.interval_seconds != interval_seconds:
             return []
-        step = timedelta(seconds=interval_seconds)
-        first = max(last.slot_at + step, slot_at - step * MOST_SLOTS)
-        failures = []
-        for run_at, slots in _runs(first, slot_at, step, begun):
-            log.warning("%d slots from %s on were missed: %s", slots, slot_text(run_at), reason.value)
-            failures += [
-                Failure(account, environment, run_at, interval_seconds, reason, DETAILS[reason], 0, now, now, slots)
+        known = [account for account in names if account in last.accounts]
+
+        def failures(accounts: Sequence[str], run_at: datetime, slots: int, reason: Reason) -> list[Failure]:
+            if accounts:
+                log.warning("%d slots from %s on were missed: %s", slots, slot_text(run_at), reason.value)
+            detail = DETAILS[reason]
+            return [
+                Failure(account, environment, run_at, interval_seconds, reason, detail, 0, now, now, slots)
                 for account in accounts
-                if account in last.accounts
             ]
-        return failures
+
+        step = timedelta(seconds=interval_seconds)
+        first = slot_at if is_late else max(last.slot_at + step, slot_at - step * MOST_SLOTS)
+        found = [f for run in _runs(first, slot_at, step, begun) for f in failures(known, *run, why)]
+        # A request that left when the slot had just ended is filed under the next, and nobody else attends to this one.
+        filed = dict(outcomes)
+        is_ours = last.slot_at < own < slot_at
+        left_out = [a for a in known if own < filed[a] and (is_ours or filed[a] - own <= JUST_ENDED)]
+        return found + failures(left_out, own, 1, why_own)
+
+    def _advance(self, turn: int, presence: Presence) -> None:
+        self._last = presence
+        if turn >= self._reason_until:
+            self._reason = Reason.OVERRUN
+        self._write(presence)
+        self._begun = {t: slot for t, slot in self._begun.items() if t > turn - MOST_UNDER_WAY}
 
     def stopped(self) -> None:
         """The daemon ends because it was told to."""

@@ -1,5 +1,6 @@
 """The composition root: the only module that knows every real part. Heavy parts are imported where they are needed."""
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ from etl.remembered import Remembered
 from etl.settings import Settings
 from etl.spool import Spool
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from etl.db.accounts import Accounts
     from etl.db.history import History
@@ -24,6 +27,7 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
     from etl.bingx.client import Client, Credential  # noqa: PLC0415 - requests costs a tenth of a second
     from etl.bingx.source import BingXSource, environment_of  # noqa: PLC0415
 
+    remembered = build_remembered(settings)
     client = Client(
         settings.base_url,
         fallback_base_url=settings.fallback_base_url,
@@ -43,24 +47,23 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
     )
     return Recorder(
         BingXSource(client, credentials, environment_of(settings.base_url)),
-        build_remembered(settings),
-        build_loader(settings),
+        remembered,
+        build_loader(settings, remembered),
         plan,
     )
 
 
-def build_loader(settings: Settings) -> Loader:
+def build_loader(settings: Settings, remembered: Remembered | None = None) -> Loader:
     """What drains the spool into the history."""
     from etl.bingx.answers import parse_overview  # noqa: PLC0415
     from etl.db.engine import open_engine  # noqa: PLC0415 - SQLAlchemy costs as much
     from etl.db.store import SqlStore  # noqa: PLC0415
 
-    remembered = build_remembered(settings)
     return Loader(
         spool=build_spool(settings),
         store=SqlStore(open_engine(settings.database_url), lambda: datetime.now(UTC)),
         parse=parse_overview,
-        uid_of=lambda account, fingerprint: remembered.account(account).uids.get(fingerprint),
+        remembered=remembered or build_remembered(settings),
         prepare=lambda: prepare_database(settings),
     )
 
@@ -79,6 +82,9 @@ def prepare_database(settings: Settings) -> None:
     """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone."""
     from etl.db.revision import prepare  # noqa: PLC0415
 
+    file = database_file(settings)
+    if file is not None and not (file.exists() and file.stat().st_size) and build_remembered(settings).knows_accounts():
+        log.warning("%s is missing or empty, though accounts were recorded before: a new history begins", file)
     prepare(settings.database_url)
 
 

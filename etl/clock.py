@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from etl.errors import Trouble
 from etl.remembered import HostMemory, Remembered
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class HostClock:
         self._memory_lock = threading.Lock()
         self._measuring = threading.Lock()
         self._measured_at = float("-inf")
+        self._measured_in_vain: Trouble | None = None
+        self._confirmed = False
 
     @property
     def memory(self) -> HostMemory:
@@ -54,23 +57,37 @@ class HostClock:
         return self._memory.clock_offset_ms or 0
 
     def believed(self, instant: datetime) -> datetime:
-        """An instant of our clock; of the exchange's, where ours is so far off that it cannot be right."""
+        """An instant of our clock; of the exchange's, where ours is known to be so far off that it cannot be right.
+
+        An offset of an earlier run is not known to be right until an answer of this run agrees with it: the clock may
+        have been mended since.
+        """
         offset = timedelta(milliseconds=self.offset_ms)
-        return instant + offset if abs(offset) > TRUSTED_SKEW else instant
+        return instant + offset if self._confirmed and abs(offset) > TRUSTED_SKEW else instant
 
     def agrees(self, exchange_at: datetime, our_instant: datetime) -> bool:
-        """Whether an instant of the exchange's clock fits one of ours, as far as the offset is known."""
-        return abs(exchange_at - our_instant - timedelta(milliseconds=self.offset_ms)) <= TRUSTED_SKEW
+        """Whether an instant of the exchange's clock fits one of ours by the known offset, which confirms it."""
+        agrees = abs(exchange_at - our_instant - timedelta(milliseconds=self.offset_ms)) <= TRUSTED_SKEW
+        self._confirmed = self._confirmed or agrees
+        return agrees
 
     def measure(self, unless_since: float) -> None:
-        """Measure the offset, unless another thread has since that monotonic time. Raises what ``measure`` raises."""
+        """Measure the offset, unless another thread has tried since that monotonic time. Raises Trouble."""
         with self._measuring:
-            if self._measured_at >= unless_since:
-                return
-            offset_ms = self._measure()
-            self._measured_at = self.clock.monotonic()
-            self._keep(lambda memory: replace(memory, clock_offset_ms=offset_ms))
-            log.info("clock offset measured: the exchange is %+d ms from this machine", offset_ms)
+            if self._measured_at < unless_since:
+                self._measured_in_vain = None
+                try:
+                    offset_ms = self._measure()
+                except Trouble as trouble:
+                    self._measured_in_vain = trouble
+                else:
+                    self._confirmed = True
+                    now = self.clock.now()
+                    self._keep(lambda memory: replace(memory, clock_offset_ms=offset_ms, offset_measured_at=now))
+                    log.info("clock offset measured: the exchange is %+d ms from this machine", offset_ms)
+                self._measured_at = self.clock.monotonic()
+            if self._measured_in_vain is not None:
+                raise self._measured_in_vain
 
     def block(self, until: datetime) -> None:
         """No account may be asked before this time of our clock."""

@@ -186,11 +186,10 @@ class Daemon:
             log.exception("a defect: this slot is lost, the next one is tried")
 
     def _note_missed(self, crew: Crew, turn: int, slot: Slot) -> None:
-        slot_at = max(entry.outcome.slot_at for entry in slot.entries)
+        outcomes = [(entry.outcome.account, entry.outcome.slot_at) for entry in slot.entries]
         environment = slot.entries[0].outcome.environment
-        names = [*crew.accounts, *crew.keyless]
         failures = self._absence.attended(
-            turn, slot_at, crew.interval_seconds, names, environment=environment, now=self._clock.now()
+            turn, outcomes, crew.interval_seconds, environment=environment, now=self._clock.now()
         )
         missed = Slot()
         crew.recorder.keep(missed, failures)

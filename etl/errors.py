@@ -46,7 +46,11 @@ class NoSuchAccount(NeedsSetting):
 
 
 class Trouble(EtlError):
-    """BingX could not be read. ``reason`` is a value of :class:`etl.model.Reason`; the text is safe to log."""
+    """BingX could not be read. ``reason`` is a value of :class:`etl.model.Reason`; the text is safe to log.
+
+    ``aside`` is a ``code: 0`` answer that came all the same, under a status that denies it: when it was asked for, how
+    many ms it took, and its body, which goes to quarantine.
+    """
 
     exit_code = 69
 
@@ -54,6 +58,7 @@ class Trouble(EtlError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.aside: tuple[datetime, int, bytes] | None = None
 
 
 class KeyRefused(Trouble):

@@ -8,9 +8,8 @@ import heapq
 import itertools
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -18,10 +17,12 @@ from etl.clock import Clock, HostClock
 from etl.errors import ClockSkew, KeyRefused, RateLimited, RequestRefused, Trouble, Unreachable
 from etl.grid import instant_text
 from etl.job import Job
-from etl.model import Fetched, Outcome, Reason
+from etl.model import Outcome, Reason
 from etl.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
+from etl.questions import Question, Questions
 from etl.remembered import AccountMemory, Remembered
 from etl.source import Source, Stop
+from etl.spool import Draft
 from etl.workers import Lost, Workers
 
 log = logging.getLogger(__name__)
@@ -42,22 +43,29 @@ class Extraction:
         remembered: Remembered,
         plan: Plan,
         *,
-        keep: Callable[[Sequence[Outcome]], None],
+        write: Callable[[Outcome], Draft],
+        keep: Callable[[Sequence[Draft]], None],
+        set_aside: Callable[[Outcome, str, str], None],
         stop: Stop,
         clock: Clock | None = None,
     ) -> None:
-        """``keep`` gets the outcomes in groups as they come, and has them on the disk when it returns."""
+        """``write`` writes an outcome down at once, in any thread; ``keep`` has a group on the disk when it returns.
+
+        ``set_aside`` quarantines an answer that must not be believed, with reason and detail.
+        """
         self._source = source
         self._remembered = remembered
         self._plan = plan
+        self._write = write
         self._keep = keep
+        self._set_aside = set_aside
         self._stop = stop
         self._clock = clock or Clock()
         self._host = HostClock(self._clock, remembered, source.clock_offset_ms)
         self._waiting: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
-        self._asking: Workers[Job, Fetched | str] = Workers(self._clock)
-        self._nameless: deque[Job] = deque()
+        self._asking: Workers[Job | Question, _Answered | str | None] = Workers(self._clock)
+        self._questions = Questions(source, self._host, remembered, plan)
         self._free_at = 0.0
 
     def run(self, accounts: Iterable[str]) -> None:
@@ -66,20 +74,22 @@ class Extraction:
         random.shuffle(names)  # so that a slot too short for all does not always miss the same ones
         self._keep_all(outcome for name in names if (outcome := self._admit(name)))
         stopping_at: float | None = None
-        while self._waiting or self._asking or self._nameless:
+        while self._waiting or self._asking or self._questions:
             now = self._clock.monotonic()
             if stopping_at is None and self._stop.is_set():
                 stopping_at = now + STOP_GRACE_SECONDS
             if stopping_at is not None:
-                waiting, self._waiting, self._nameless = self._waiting, [], deque()
+                self._questions.drop()
+                waiting, self._waiting = self._waiting, []
                 self._keep_all(job.failure(Reason.STOPPED, "told to stop") for _, _, job in waiting)
                 if now >= stopping_at:
-                    asked = [job for job in self._asking.under_way() if not job.asks_uid]
-                    self._keep_all(job.failure(Reason.STOPPED, "told to stop") for job in asked)
+                    self._keep_all(self._wait(now, 0.0))
+                    unfinished = [key for key in self._asking.under_way() if isinstance(key, Job)]
+                    self._keep_all(job.failure(Reason.STOPPED, "told to stop") for job in unfinished)
                     break
             self._keep_all(self._dispatch(now))
-            self._keep_all(outcome for job, value in self._wait(now) for outcome in self._settle(job, value))
-            self._ask_uids(self._clock.monotonic())
+            self._keep_all(self._wait(now, TICK_SECONDS * self._clock.speed))
+            self._ask_questions(self._clock.monotonic())
         self._asking.dismiss()
 
     # What is asked, and when
@@ -95,7 +105,7 @@ class Extraction:
             memory=self._remembered.account(account),
             give_up_at=self._clock.monotonic() + self._plan.retry_for_seconds,
         )
-        why = held_off(job.memory, job.fingerprint, job.slot_at)
+        why = held_off(job.memory.refusal, job.fingerprint, job.slot_at)
         if why and not self._plan.ask_refused:
             return job.failure(Reason.BACKING_OFF, why)
         heapq.heappush(self._waiting, (self._clock.monotonic(), next(self._order), job))
@@ -123,19 +133,27 @@ class Extraction:
             job.first_at = job.first_at or self._clock.now()
             self._send(job, now, partial(self._ask, job))
 
-    def _send(self, job: Job, now: float, call: Callable[[], Fetched | str]) -> None:
-        # One call may ask the fallback and the server's time too; each has its own deadline.
-        self._asking.submit(job, call, now + 4 * self._plan.request_timeout_seconds + 5)
+    def _ask_questions(self, now: float) -> None:
+        while len(self._asking) < MAX_WORKERS and (question := self._questions.next(now)) is not None:
+            self._send(question, now, question.ask)
 
-    def _wait(self, now: float) -> list[tuple[Job, Fetched | str | Exception]]:
-        timeout = TICK_SECONDS * self._clock.speed
+    def _send(self, key: Job | Question, now: float, call: Callable[[], "_Answered | str | None"]) -> None:
+        # One call may ask the fallback and the server's time too; each has its own deadline.
+        self._asking.submit(key, call, now + 4 * self._plan.request_timeout_seconds + 5)
+
+    def _wait(self, now: float, timeout: float) -> Iterable[Outcome | Draft]:
+        """What the next answers to arrive come to."""
         if self._waiting and len(self._asking) < MAX_WORKERS:
             timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
-        return self._asking.wait(timeout)
+        for key, value in self._asking.wait(timeout):
+            if isinstance(key, Question):
+                key.settle(value)
+            else:
+                yield from self._settle(key, value)
 
     # In a worker
 
-    def _ask(self, job: Job) -> Fetched:
+    def _ask(self, job: Job) -> "_Answered":
         began = self._clock.monotonic()
         try:
             fetched = self._source.balances(job.account, self._host.offset_ms)
@@ -145,17 +163,16 @@ class Extraction:
             except Trouble as trouble:
                 raise ClockSkew(skew.reason, f"{skew.detail}; the server's time: {trouble.detail}") from None
             raise
-        if fetched.exchange_at and not self._host.agrees(fetched.exchange_at, fetched.middle_at):
-            try:
-                self._host.measure(began)
-            except Trouble as trouble:
-                log.warning("the clock offset could not be measured: %s", trouble.detail)
-        return fetched
+        agrees = fetched.exchange_at is None or self._host.agrees(fetched.exchange_at, fetched.middle_at)
+        # Before anything else happens to it, be it only waiting for the deciding thread.
+        return _Answered(self._write(job.reading(fetched.requested_at, fetched.latency_ms, fetched.body)), agrees)
 
-    def _settle(self, job: Job, value: Fetched | str | Exception) -> Iterable[Outcome]:
-        if job.asks_uid:
-            self._settle_uid(job, value)
-        elif isinstance(value, Fetched):
+    # What it means
+
+    def _settle(self, job: Job, value: object) -> Iterable[Outcome | Draft]:
+        if isinstance(value, Trouble) and value.aside is not None:
+            self._set_aside(job.reading(*value.aside), value.reason, f"code 0 all the same: {value.detail}")
+        if isinstance(value, _Answered):
             yield from self._settle_reading(job, value)
         elif isinstance(value, KeyRefused | RequestRefused):
             interval = timedelta(seconds=self._plan.interval_seconds)
@@ -172,7 +189,8 @@ class Extraction:
             yield job.given_up()
         elif isinstance(value, RateLimited):
             now = self._clock.now()
-            until = unblocked_at(value, now, self._clock.chance())
+            until = unblocked_at(value, now, self._clock.chance(), again=job.limited)
+            job.limited = True
             self._remember_block(job, value, until)
             yield from self._again(job, value, (until - now).total_seconds())
         elif isinstance(value, ClockSkew):
@@ -202,35 +220,20 @@ class Extraction:
         else:
             yield job.given_up()
 
-    def _settle_reading(self, job: Job, fetched: Fetched) -> Iterable[Outcome]:
+    def _settle_reading(self, job: Job, answered: "_Answered") -> Iterable[Outcome | Draft]:
         if job.memory.refusal or job.memory.blocked_until:
             self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
-        reading = job.reading(fetched.requested_at, fetched.latency_ms, fetched.body)
-        yield reading
+        reading = answered.draft.outcome
+        yield answered.draft
         # A run's slot is that of its first request: one that left just after a boundary has not overrun anything.
         if reading.slot_at != job.slot_at and job.attempts > 1:
             yield job.failure(Reason.OVERRUN, "the request left when the slot had just ended")
-        if reading.uid is None:
-            self._nameless.append(job)
-
-    def _ask_uids(self, now: float) -> None:
-        """Ask who is behind the keys not seen before: after their readings are kept, and in what time is left."""
-        while self._nameless and len(self._asking) < MAX_WORKERS:
-            job = self._nameless[0]
-            if job.is_over():
-                self._nameless.clear()
-            elif self._plan.uid_limiter.take(now) <= now:
-                job.asks_uid = True
-                self._send(self._nameless.popleft(), now, partial(self._source.uid, job.account, self._host.offset_ms))
-            else:
-                return
-
-    def _settle_uid(self, job: Job, value: Fetched | str | Exception) -> None:
-        if isinstance(value, str):
-            self._remember(job, replace(job.memory, uids={**job.memory.uids, job.fingerprint: value}))
-        else:
-            detail = value.detail if isinstance(value, Trouble) else f"unexpected {type(value).__name__}"
-            log.warning("%s: the UID behind its key is not known yet (%s); asked again next slot", job.account, detail)
+        if not answered.clock_agrees:
+            self._questions.what_time()
+        if job.fingerprint not in job.memory.uids:
+            if job.memory.begun_with is None and not job.memory.uids:
+                self._remember(job, replace(job.memory, begun_with=job.fingerprint))
+            self._questions.whose_key(job)
 
     def _remember(self, job: Job, memory: AccountMemory) -> None:
         job.memory = memory
@@ -242,7 +245,15 @@ class Extraction:
         else:
             self._remember(job, replace(job.memory, blocked_until=until))
 
-    def _keep_all(self, outcomes: Iterable[Outcome]) -> None:
-        group = list(outcomes)
+    def _keep_all(self, outcomes: Iterable[Outcome | Draft]) -> None:
+        group = [each if isinstance(each, Draft) else self._write(each) for each in outcomes]
         if group:
             self._keep(group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A reading, written down. ``clock_agrees``: the answer's clock fits ours, as far as both are known."""
+
+    draft: Draft
+    clock_agrees: bool

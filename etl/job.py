@@ -26,7 +26,7 @@ class Job:
     skewed: bool = False
     first_at: datetime | None = None
     trouble: Trouble | None = None
-    asks_uid: bool = False
+    limited: bool = False
 
     def __post_init__(self) -> None:
         self.started_at = self.host.clock.now()

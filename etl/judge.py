@@ -109,9 +109,14 @@ def check_environment(account: StoredAccount, outcome: Outcome) -> Refused | Non
 
 
 def check_identity(
-    account: StoredAccount, uid: str | None, owner_of: Callable[[str], str | None]
+    account: StoredAccount, uid: str | None, owner_of: Callable[[str], str | None], *, same_owner: bool = True
 ) -> Refused | Waits | None:
-    """An account is its UID: None lets the reading in, with the UID for an account that has none yet."""
+    """An account is its UID: None lets the reading in, with the UID for an account that has none yet.
+
+    ``same_owner`` is False where the account has no UID and was begun with another key, of nobody knows whom.
+    """
+    if account.uid is None and not same_owner:
+        return Waits("the history of the name was begun with another key, and whose that was is not known")
     if uid is None:
         if account.uid is None:
             return None

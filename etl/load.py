@@ -2,74 +2,35 @@
 
 import logging
 from bisect import bisect_left, insort_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Protocol
 
+from etl.clock import TRUSTED_SKEW
 from etl.errors import DiskError, NotUnderstood, RecordRefused, SchemaNotAtHead
+from etl.grid import slot_of
 from etl.judge import Refused, Waits, check_environment, check_identity, judge, reschedule
 from etl.model import (
     Answer,
     CompleteWallets,
-    Environment,
     Failure,
     Outcome,
     Reading,
     Reason,
-    Schedule,
     Snapshot,
     StoredAccount,
 )
+from etl.remembered import Remembered
 from etl.spool import Entry, Spool
+from etl.store import Added, Store, Transaction
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 BATCH_BYTES = 8_000_000
-
-
-class Added(StrEnum):
-    """What became of one snapshot."""
-
-    STORED = "stored"  # it is in the history now, or was already: a replay of the very same reading
-    DUPLICATE = "duplicate"  # the slot had its snapshot: the first one wins
-
-
-class Transaction(Protocol):
-    """One transaction of the history: committed when its block ends, rolled back when it raises."""
-
-    def accounts(self, environments: Mapping[str, Environment]) -> dict[str, StoredAccount]:
-        """The named accounts, created where the history does not know them, locked until the end."""
-
-    def owners(self, uids: Iterable[str]) -> dict[str, str]:
-        """The name of the account that has each UID, for those that are known."""
-
-    def complete_wallets(self, spans: Mapping[int, tuple[datetime, datetime]]) -> dict[int, list[CompleteWallets]]:
-        """By account id, in order: the complete, measured, unvoided snapshots in [first, last], and the last before."""
-
-    def set_uid(self, account_id: int, uid: str) -> None:
-        """Give an account that has none its UID."""
-
-    def set_schedules(self, account_id: int, schedules: Sequence[Schedule]) -> None:
-        """Make these the account's schedules; an account with an open schedule is not retired any more."""
-
-    def add_snapshots(self, account_ids: Mapping[str, int], snapshots: Sequence[Snapshot]) -> list[Added]:
-        """Store each unless its slot has one; a measured one replaces an imported one."""
-
-    def add_failures(self, account_ids: Mapping[str, int], failures: Sequence[Failure]) -> None:
-        """Store each unless its slot has one already."""
-
-
-class Store(Protocol):
-    """The history. Raises TryAgain where it cannot be reached and RecordRefused where it will not take a record."""
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """Begin; the lock for writing is taken at once."""
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +53,14 @@ class Loaded:
 class Loader:
     """Drains the spool into the store.
 
-    ``parse`` reads a body, ``uid_of`` knows who is behind a key's fingerprint, ``prepare`` brings the schema to head
-    where that is this program's to do, and does nothing elsewhere.
+    ``parse`` reads a body, ``remembered`` knows what was learned after a reading was kept, ``prepare`` brings the
+    schema to head where that is this program's to do, and does nothing elsewhere.
     """
 
     spool: Spool
     store: Store
     parse: Callable[[bytes], Answer]
-    uid_of: Callable[[str, str], str | None]
+    remembered: Remembered
     prepare: Callable[[], None]
 
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
@@ -128,10 +89,11 @@ class Loader:
             pass
 
     def _load_batch(self, batch: Sequence[Entry], report: Callable[[Loaded], None]) -> None:
+        batch = [self._enrich(entry) for entry in batch]
         answers = [self._understand(entry.outcome) for entry in batch]
         try:
             with self.store.transaction() as transaction:
-                loaded = _Batch(transaction, self._uid).add(batch, answers)
+                loaded = _Batch(transaction, self._same_owner).add(batch, answers)
         except RecordRefused as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -140,13 +102,10 @@ class Loader:
                 return
             log.error("the database refuses an outcome of %s: %s", batch[0].outcome.account, error)
             loaded = [self._refused_by_store(batch[0], str(error))]
-        for result in loaded:
-            if result.quarantined and result.failure:
-                self._set_aside(result.entry, result.failure)
-        done = [r.entry.name for r in loaded if r.entry.name and not r.quarantined and not r.waits]
-        self.spool.discard(done)
+        loaded = [self._set_aside(result) for result in loaded]
         for result in loaded:
             report(result)
+        self.spool.discard(r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits)
 
     def _understand(self, outcome: Outcome) -> Answer | NotUnderstood | None:
         if not isinstance(outcome, Reading):
@@ -156,8 +115,28 @@ class Loader:
         except NotUnderstood as error:
             return error
 
-    def _uid(self, reading: Reading) -> str | None:
-        return reading.uid or self.uid_of(reading.account, reading.key_fingerprint)
+    def _enrich(self, entry: Entry) -> Entry:
+        """The entry with what was learned since it was kept: whose key it was, and how wrong the clock was."""
+        reading = entry.outcome
+        if not isinstance(reading, Reading):
+            return entry
+        if reading.uid is None:
+            uid = self.remembered.account(reading.account).uids.get(reading.key_fingerprint)
+            reading = replace(reading, uid=uid)
+        offset_ms = self.remembered.offset_near(reading.requested_at)
+        if offset_ms is not None and abs(offset_ms - (reading.clock_offset_ms or 0)) > TRUSTED_SKEW // MILLISECOND:
+            offset = timedelta(milliseconds=offset_ms)
+            sent_at = reading.requested_at + (offset if abs(offset) > TRUSTED_SKEW else timedelta(0))
+            slot_at = slot_of(sent_at, reading.interval_seconds)
+            reading = replace(reading, slot_at=slot_at, clock_offset_ms=offset_ms)
+        return entry if reading is entry.outcome else replace(entry, outcome=reading)
+
+    def _same_owner(self, reading: Reading) -> bool:
+        """Whether a reading's key is, as far as is known, of the user with whose key its account was begun."""
+        memory = self.remembered.account(reading.account)
+        if memory.begun_with is None or memory.begun_with == reading.key_fingerprint:
+            return True
+        return reading.uid is not None and memory.uids.get(memory.begun_with) == reading.uid
 
     def _refused_by_store(self, entry: Entry, detail: str) -> Loaded:
         """The outcome goes to quarantine; its slot keeps the reason, if the store takes at least that."""
@@ -170,14 +149,19 @@ class Loader:
             log.error("the database refuses even the failure of %s", failure.account)
         return Loaded(entry, failure=failure, quarantined=True)
 
-    def _set_aside(self, entry: Entry, failure: Failure) -> None:
+    def _set_aside(self, loaded: Loaded) -> Loaded:
+        """Quarantine what has to be. Where the disk refuses, it stays in the spool, and the next load tries again."""
+        entry, failure = loaded.entry, loaded.failure
+        if not loaded.quarantined or failure is None:
+            return loaded
         try:
-            if entry.name:
+            if entry.spooled:
                 self.spool.quarantine(entry.name, failure.reason, failure.detail)
             else:
                 self.spool.quarantine_unspooled(entry.outcome, failure.reason, failure.detail)
         except DiskError as error:
-            log.error("%s; the next load tries again", error)
+            return replace(loaded, quarantined=False, waits=str(error))
+        return loaded
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -214,15 +198,15 @@ def failure_of(outcome: Outcome, reason: Reason, detail: str) -> Failure:
 class _Batch:
     """One transaction: gather what the history knows, decide on each outcome in order of slots, apply."""
 
-    def __init__(self, transaction: Transaction, uid: Callable[[Reading], str | None]) -> None:
+    def __init__(self, transaction: Transaction, same_owner: Callable[[Reading], bool]) -> None:
         self._transaction = transaction
-        self._uid = uid
+        self._same_owner = same_owner
 
     def add(self, batch: Sequence[Entry], answers: Sequence[Answer | NotUnderstood | None]) -> list[Loaded]:
         outcomes = [entry.outcome for entry in batch]
         self._accounts = self._transaction.accounts({outcome.account: outcome.environment for outcome in outcomes})
-        uids = {uid for outcome in outcomes if isinstance(outcome, Reading) and (uid := self._uid(outcome))}
-        self._owners = self._transaction.owners(uids)
+        uids = {outcome.uid for outcome in outcomes if isinstance(outcome, Reading)}
+        self._owners = self._transaction.owners(filter(None, uids))
         self._wallets = self._transaction.complete_wallets(self._spans(outcomes))
         loaded = [self._decide(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
         return self._apply(loaded)
@@ -239,7 +223,8 @@ class _Batch:
         outcome, account = entry.outcome, self._accounts[entry.outcome.account]
         refused: Refused | Waits | None = check_environment(account, outcome)
         if refused is None and isinstance(outcome, Reading):
-            refused = check_identity(account, self._uid(outcome), self._owners.get)
+            same_owner = account.uid is not None or self._same_owner(outcome)
+            refused = check_identity(account, outcome.uid, self._owners.get, same_owner=same_owner)
         if isinstance(refused, Waits):
             return Loaded(entry, waits=refused.detail)
         if refused is None:
@@ -265,7 +250,7 @@ class _Batch:
         return None
 
     def _identify(self, account: StoredAccount, reading: Reading) -> None:
-        uid = self._uid(reading)
+        uid = reading.uid
         if uid and account.uid is None:
             self._transaction.set_uid(account.id, uid)
             self._accounts[account.name] = replace(self._accounts[account.name], uid=uid)

@@ -67,4 +67,6 @@ def configure(log_format: str = "text", secrets: Iterable[str] = (), level: int 
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("etl").setLevel(level)
+    # What it warns of is in our own errors as well; its texts have the address in them, and whole tracebacks.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)

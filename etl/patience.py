@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from etl.errors import RateLimited, Trouble
 from etl.grid import instant_text
 from etl.limiter import SlidingWindow
-from etl.remembered import AccountMemory, Refusal
+from etl.remembered import Refusal
 
 MAX_ATTEMPTS = 12
 MAX_PAUSE_SECONDS = 30.0
@@ -38,10 +38,15 @@ def pause_seconds(attempts: int, chance: float) -> float:
     return min(MAX_PAUSE_SECONDS, 2.0 ** (attempts - 1)) * (0.5 + chance / 2)
 
 
-def unblocked_at(trouble: RateLimited, now: datetime, chance: float) -> datetime:
-    """When a rate-limited account may be asked again, up to a second later than BingX said."""
-    named = trouble.until if trouble.until and trouble.until <= now + LONGEST_BLOCK else now + UNNAMED_BLOCK
-    return max(named, now) + timedelta(seconds=chance)
+def unblocked_at(trouble: RateLimited, now: datetime, chance: float, *, again: bool) -> datetime:
+    """When a rate-limited account may be asked again, up to a second later than BingX said.
+
+    A time that is over already is believed once; ``again``: it was, and the account is limited still.
+    """
+    least = now + timedelta(seconds=pause_seconds(1, chance))
+    if trouble.until is None or trouble.until > now + LONGEST_BLOCK or (again and trouble.until <= least):
+        return now + UNNAMED_BLOCK + timedelta(seconds=chance)
+    return max(trouble.until + timedelta(seconds=chance), least)
 
 
 def still_blocked(now: datetime, *blocked_until: datetime | None) -> datetime | None:
@@ -66,9 +71,8 @@ def refuse(
     )
 
 
-def held_off(memory: AccountMemory, fingerprint: str, slot_at: datetime) -> str | None:
+def held_off(refusal: Refusal | None, fingerprint: str, slot_at: datetime) -> str | None:
     """Why an account is not asked in this slot, or None. A new key, or a jump of the clock, ends the waiting."""
-    refusal = memory.refusal
     if refusal is None or refusal.key_fingerprint != fingerprint:
         return None
     if not slot_at < refusal.ask_again_at <= slot_at + LONGEST_BACK_OFF:

@@ -14,7 +14,7 @@ from etl.model import Failure, Outcome, Reading, Reason, Snapshot
 from etl.patience import Plan
 from etl.remembered import Remembered
 from etl.source import Source, Stop
-from etl.spool import Entry
+from etl.spool import Draft, Entry
 
 log = logging.getLogger(__name__)
 
@@ -111,19 +111,31 @@ class Recorder:
             self._check_database(error)
             slot.disk = error
 
-        def keep(outcomes: Sequence[Outcome]) -> None:
-            self.keep(slot, outcomes)
-            progress(len(outcomes))
+        def keep(drafts: Sequence[Draft]) -> None:
+            self._keep(slot, drafts)
+            progress(len(drafts))
 
-        keep([self._keyless(account, why) for account, why in keyless.items()])
-        extraction = Extraction(self._source, self._remembered, self._plan, keep=keep, stop=stop, clock=self._clock)
+        keep([spool.write(self._keyless(account, why)) for account, why in keyless.items()])
+        extraction = Extraction(
+            self._source,
+            self._remembered,
+            self._plan,
+            write=spool.write,
+            keep=keep,
+            set_aside=self._set_aside,
+            stop=stop,
+            clock=self._clock,
+        )
         extraction.run(accounts)
         return slot
 
     def keep(self, slot: Slot, outcomes: Sequence[Outcome]) -> None:
         """Put outcomes of a slot into the spool; those that its disk refuses stay with the slot."""
+        self._keep(slot, [self._loader.spool.write(outcome) for outcome in outcomes])
+
+    def _keep(self, slot: Slot, drafts: Sequence[Draft]) -> None:
         spool = self._loader.spool
-        kept, refusal = spool.put(outcomes)
+        kept, refusal = spool.keep(drafts)
         if refusal is not None and slot.disk is None:
             slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
         slot.entries += kept
@@ -132,30 +144,37 @@ class Recorder:
     def store(self, slots: Sequence[Slot]) -> Stored:
         """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it."""
         stored = Stored()
-        results: dict[str | int, Loaded] = {}
-        ours = {_key(entry) for slot in slots for entry in slot.entries}
+        results: dict[str, Loaded] = {}
+        ours = {entry.name for slot in slots for entry in slot.entries}
 
         def report(loaded: Loaded) -> None:
-            if (key := _key(loaded.entry)) in ours:
-                results[key] = loaded
+            if loaded.entry.name in ours:
+                results[loaded.entry.name] = loaded
             elif loaded.quarantined:
                 stored.quarantined.append(loaded)
             else:
                 stored.earlier += 1
 
-        unspooled = [entry for slot in slots for entry in slot.entries if entry.name is None]
+        unspooled = [entry for slot in slots for entry in slot.entries if not entry.spooled]
         try:
             self._loader.load(unspooled, report=report)
         except EtlError as error:
             stored.trouble = error
-        stored.lost = [entry.outcome for entry in unspooled if _key(entry) not in results]
+        taken = {key for key, loaded in results.items() if loaded.waits is None}
+        stored.lost = [entry.outcome for entry in unspooled if entry.name not in taken]
         waiting = set(self._loader.spool.names())
         for slot in slots:
             slot.recorded = [
-                self._recorded(entry, results.get(_key(entry)), waiting=entry.name is None or entry.name in waiting)
+                self._recorded(entry, results.get(entry.name), waiting=not entry.spooled or entry.name in waiting)
                 for entry in slot.entries
             ]
         return stored
+
+    def _set_aside(self, outcome: Outcome, reason: str, detail: str) -> None:
+        try:
+            self._loader.spool.quarantine_unspooled(outcome, reason, detail)
+        except Disk as error:
+            log.error("%s", error)
 
     def _check_database(self, refusal: Disk) -> None:
         try:
@@ -179,7 +198,14 @@ class Recorder:
 
     def _recorded(self, entry: Entry, loaded: Loaded | None, *, waiting: bool) -> Recorded:
         if loaded is not None and (loaded.snapshot or loaded.failure):
-            return Recorded(entry.outcome, loaded.snapshot, loaded.failure, stored=True, duplicate=loaded.duplicate)
+            return Recorded(
+                entry.outcome,
+                loaded.snapshot,
+                loaded.failure,
+                stored=loaded.waits is None,
+                duplicate=loaded.duplicate,
+                waits=loaded.waits,
+            )
         # Not loaded by us: it waits, or another process that drained the same spool has stored it.
         waits = loaded.waits if loaded else None
         if isinstance(entry.outcome, Failure):
@@ -194,7 +220,3 @@ class Recorder:
             failure = failure_of(reading, Reason.MALFORMED, str(error))
             return Recorded(reading, None, failure, stored=stored, waits=waits)
         return Recorded(reading, snapshot, None, stored=stored, waits=waits)
-
-
-def _key(entry: Entry) -> str | int:
-    return entry.name or id(entry.outcome)

@@ -6,7 +6,7 @@ They are hints. A missing or damaged file is an empty one: at worst BingX is ask
 import contextlib
 import logging
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,8 @@ from etl.files import make_private_directory, replace_file
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# A measured clock offset tells of readings from at most so long before or after.
+NEAR = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class AccountMemory:
-    """One account: the UID behind each key seen, by the key's fingerprint; its refusal; until when BingX limits it."""
+    """One account: the UID behind each key seen, by the key's fingerprint; its refusal; until when BingX limits it.
+
+    ``begun_with`` is the key of its first reading, ``uid_refusal`` that of the question for the UID.
+    """
 
     uids: dict[str, str] = field(default_factory=dict)
     refusal: Refusal | None = None
     blocked_until: datetime | None = None
+    uid_refusal: Refusal | None = None
+    begun_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class HostMemory:
     """What holds for all accounts of this host: the exchange's clock minus ours, and until when it is limited."""
 
     clock_offset_ms: int | None = None
+    offset_measured_at: datetime | None = None
     blocked_until: datetime | None = None
 
 
@@ -53,22 +61,35 @@ class Remembered:
     def __init__(self, state_dir: Path) -> None:
         self.accounts_directory = state_dir / "remembered" / "accounts"
         self._host_file = state_dir / "remembered" / "host.json"
+        # What the disk would not take is remembered as long as this process lives.
+        self._unwritten: dict[Path, AccountMemory | HostMemory] = {}
 
     def account(self, name: str) -> AccountMemory:
         """What is remembered of an account."""
-        return _read(self._account_file(name), AccountMemory())
+        return self._read(self._account_file(name), AccountMemory())
 
     def host(self) -> HostMemory:
         """What is remembered of the host."""
-        return _read(self._host_file, HostMemory())
+        return self._read(self._host_file, HostMemory())
+
+    def offset_near(self, instant: datetime) -> int | None:
+        """The exchange's clock minus ours in ms, where it was measured at about that time of ours."""
+        host = self.host()
+        if host.offset_measured_at is None or abs(instant - host.offset_measured_at) > NEAR:
+            return None
+        return host.clock_offset_ms
 
     def keep_account(self, name: str, memory: AccountMemory) -> None:
         """Remember it. A disk that refuses costs a hint, not a reading: it is logged."""
-        _write(self._account_file(name), memory)
+        self._write(self._account_file(name), memory)
 
     def keep_host(self, memory: HostMemory) -> None:
         """The same for the host."""
-        _write(self._host_file, memory)
+        self._write(self._host_file, memory)
+
+    def knows_accounts(self) -> bool:
+        """Whether anything was ever remembered of an account."""
+        return self.accounts_directory.is_dir() and any(self.accounts_directory.glob("*.json"))
 
     def forget(self, name: str) -> None:
         """Nothing is remembered of the account any more."""
@@ -78,21 +99,24 @@ class Remembered:
     def _account_file(self, name: str) -> Path:
         return self.accounts_directory / f"{name}.json"
 
+    def _read(self, path: Path, default: T) -> T:
+        kept = self._unwritten.get(path)
+        if isinstance(kept, type(default)):
+            return kept
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=type(default))
+        except FileNotFoundError:
+            return default
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("%s is passed over: %s", path, type(error).__name__)
+            return default
 
-def _read(path: Path, default: T) -> T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type(default))
-    except FileNotFoundError:
-        return default
-    except (OSError, msgspec.MsgspecError) as error:
-        log.warning("%s is passed over: %s", path, type(error).__name__)
-        return default
-
-
-def _write(path: Path, memory: AccountMemory | HostMemory) -> None:
-    try:
-        make_private_directory(path.parent.parent)
-        make_private_directory(path.parent)
-        replace_file(path, msgspec.json.encode(memory))
-    except Exception as error:  # noqa: BLE001 - whatever refuses a hint, the reading goes on
-        log.warning("%s could not be written: %s", path, type(error).__name__)
+    def _write(self, path: Path, memory: AccountMemory | HostMemory) -> None:
+        try:
+            make_private_directory(path.parent.parent)
+            make_private_directory(path.parent)
+            replace_file(path, msgspec.json.encode(memory))
+            self._unwritten.pop(path, None)
+        except Exception as error:  # noqa: BLE001 - whatever refuses a hint, the reading goes on
+            self._unwritten[path] = memory
+            log.warning("%s could not be written: %s", path, type(error).__name__)

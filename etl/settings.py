@@ -19,7 +19,7 @@ import platformdirs
 
 from etl.errors import SettingsError
 from etl.grid import parse_duration, parse_interval
-from etl.secret_files import is_private, read_secret_file
+from etl.secret_files import absolute, is_private, read_secret_file
 
 PROGRAM = "bingx-etl"
 PREFIX = "BINGX_ETL_"
@@ -68,6 +68,8 @@ def parse_database_url(text: str) -> str:
     scheme = text.partition(":")[0].partition("+")
     if scheme[0] not in {"sqlite", "postgresql", "postgres"} or "://" not in text:
         raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user:password@host/database")
+    if "\0" in text:
+        raise ValueError("there is a NUL in it")
     if scheme[2] not in {"", "pysqlite", "psycopg"}:
         raise ValueError("the driver is chosen by this program: write sqlite:// or postgresql:// without one")
     if scheme[0] == "sqlite" and text.partition("://")[2].partition("?")[0] in {"", "/", "/:memory:"}:
@@ -85,7 +87,7 @@ def parse_proxy(text: str) -> str:
 
 def parse_readable_file(text: str) -> Path:
     """The path of a file that can be read; raises ValueError."""
-    path = Path(text).expanduser().absolute()
+    path = absolute(Path(text), "a file")
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("there is no readable file of that name")
     return path
@@ -122,7 +124,7 @@ def parse_log_format(text: str) -> str:
 SETTINGS = (
     Setting(
         "state_dir",
-        lambda text: Path(text).expanduser().absolute(),
+        lambda text: absolute(Path(text), "state_dir"),
         None,
         "Spool, default database and what is remembered between runs.",
     ),
@@ -209,7 +211,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
 def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
     """The config file that the command line or the environment names."""
     given = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
-    return given.expanduser().absolute() if given else None
+    return absolute(given, "the config file") if given else None
 
 
 def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
@@ -219,12 +221,14 @@ def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path 
         if not path.exists():
             return None, {}
     try:
+        if path.exists() and not path.is_file():
+            raise SettingsError(f"the config file {path} is not a regular file")
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
             f"cannot read the config file {path}: {error.strerror}; bingx-etl init writes one"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = re.search(r"\(at .*\)$", str(error))
         raise SettingsError(f"the config file {path} is not TOML {where[0] if where else ''}".rstrip()) from None
     return path, document
@@ -265,9 +269,13 @@ def _text(
         return setting.default, "default"
     if not isinstance(in_file, str):
         raise SettingsError(f'{setting.name} in {config_file} is a string: write {setting.name} = "…"')
-    if setting.secret and config_file is not None and urlsplit(in_file).password:
+    if setting.secret and config_file is not None and _holds_password(in_file):
         _require_private(config_file, f"{setting.name} holds a password")
     return in_file, str(config_file)
+
+
+def _holds_password(url: str) -> bool:
+    return bool(urlsplit(url).password) or "password=" in url.lower()
 
 
 def _parse(setting: Setting, text: str | None, origin: str) -> Any:  # noqa: ANN401 - each setting has a type of its own

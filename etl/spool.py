@@ -5,6 +5,7 @@ then the raw bodies, byte for byte, so that a person can read them with ``cat``.
 rename when it is whole and on the disk; one that was whole but not yet renamed when its writer died is adopted.
 """
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -20,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, make_private_directory, write_and_flush
+from etl.files import flush_directory, flush_file, make_private_directory, write_and_flush, write_file
 from etl.grid import to_ms
 from etl.model import Failure, Outcome, Reading
 
@@ -41,10 +42,20 @@ class FromTheFuture(NotUnderstood):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A spool file that could be read. ``name`` is None for an outcome that the disk refused: it is in memory only."""
+    """An outcome and the name of its file; ``spooled`` is False where the disk refused that: it is in memory only."""
 
-    name: str | None
+    name: str
     outcome: Outcome
+    spooled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An outcome that was written down, or that the disk refused to take."""
+
+    outcome: Outcome
+    name: str
+    refusal: OSError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +86,63 @@ class Spool:
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
 
-    def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
-        """Write a group of outcomes and flush it; only what is safely on disk has a name in the entry returned for it.
+    def write(self, outcome: Outcome) -> Draft:
+        """Write an outcome down at once, whole but not flushed: enough to outlive this process, not a power cut.
+
+        May be called from several threads. :meth:`keep` does the rest.
+        """
+        # By slot, then by the time it was read: the order of names is the order in which outcomes win.
+        slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
+        name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
+        try:
+            write_file(self._unfinished(name), encode(outcome))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._unfinished(name).unlink(missing_ok=True)
+            return Draft(outcome, name, error)
+        return Draft(outcome, name, None)
+
+    def keep(self, drafts: Sequence[Draft]) -> tuple[list[Entry], OSError | None]:
+        """Flush a group and give each file its final name; an outcome that the disk refused is not spooled.
 
         The second value is the disk's last refusal, if there was any. The directory is flushed once for the group.
         """
         entries: list[Entry] = []
         refusal: OSError | None = None
-        if not outcomes:
-            return entries, refusal
-        for outcome in outcomes:
-            try:
-                entries.append(Entry(self._write(outcome), outcome))
-            except OSError as error:
-                refusal = error
-                entries.append(Entry(None, outcome))
+        for draft in drafts:
+            error = draft.refusal or self._finish(draft.name)
+            refusal = error or refusal
+            entries.append(Entry(draft.name, draft.outcome, spooled=error is None))
         try:
-            flush_directory(self.directory)
+            if drafts:
+                flush_directory(self.directory)
         except OSError as error:
-            return [Entry(None, entry.outcome) for entry in entries], error
+            # The files are there, and stay unless power fails: they are no loss, but somebody has to know.
+            refusal = error
         return entries, refusal
 
-    def _write(self, outcome: Outcome) -> str:
-        # By slot, then by the time it was read: the order of names is the order in which outcomes win.
-        slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
-        name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
-        unfinished = self.directory / f".{name}{UNFINISHED}"
+    def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
+        """Write and keep a group."""
+        return self.keep([self.write(outcome) for outcome in outcomes])
+
+    def _finish(self, name: str) -> OSError | None:
+        unfinished = self._unfinished(name)
         try:
-            write_and_flush(unfinished, encode(outcome))
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
-        try:
+            flush_file(unfinished)
             unfinished.rename(self.directory / name)
         except FileNotFoundError:
-            pass  # another process saw it whole and adopted it: it is in the spool, or already in the history
-        return name
+            # Another process saw it whole and adopted it: it is in the spool, or already in the history.
+            with contextlib.suppress(FileNotFoundError):
+                flush_file(self.directory / name)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            return error
+        return None
+
+    def _unfinished(self, name: str) -> Path:
+        return self.directory / f".{name}{UNFINISHED}"
 
     def depth(self) -> int:
         """How many outcomes wait."""
@@ -179,11 +210,11 @@ class Spool:
             try:
                 (self.directory / name).unlink(missing_ok=True)
             except OSError as error:
-                raise DiskError(f"cannot remove {self.directory / name}: {error.strerror}") from None
+                log.error("cannot remove %s: %s; it is stored, and loading it again is harmless", name, error.strerror)
 
     def quarantine(self, name: str, reason: str, detail: str) -> None:
         """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays in place."""
-        target = name.removeprefix(".")
+        target = name.removeprefix(".").removesuffix(UNFINISHED)
         note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
             write_and_flush(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
@@ -196,10 +227,10 @@ class Spool:
 
     def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
         """The same for an outcome that the disk had refused to take before. Raises DiskError."""
-        try:
-            self.quarantine(self._write(outcome), reason, detail)
-        except OSError as error:
-            raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {error.strerror}") from None
+        draft = self.write(outcome)
+        if draft.refusal is not None:
+            raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {draft.refusal.strerror}")
+        self.quarantine(self._unfinished(draft.name).name, reason, detail)
 
     def quarantined(self) -> list[Quarantined]:
         """What was set aside, oldest slot first."""
@@ -219,7 +250,7 @@ class Spool:
     def release(self, name: str) -> None:
         """Put a quarantined file back into the spool, to be loaded again. Raises DiskError."""
         try:
-            (self.quarantine_directory / name).rename(self.directory / name.removesuffix(UNFINISHED))
+            (self.quarantine_directory / name).rename(self.directory / name)
             (self.quarantine_directory / f"{name}.reason").unlink(missing_ok=True)
             flush_directory(self.directory)
         except OSError as error:

@@ -5,10 +5,10 @@ Revision ${up_revision}, after ${down_revision | comma,n}.
 Before this is committed:
 
 - A migration never changes once it is released, so it imports nothing of etl and copies what it needs, views included.
-- Every constraint has a name, in op.f("…"): a bare one is put through the naming convention once more.
+- Every constraint has a name, in op.f("..."): a bare one is put through the naming convention once more.
 - Views: drop all of them first and create all of them last, from migrations/views/; SQLite cannot alter a table that a
   view reads. Put the new text into a new file there, and the same into etl/db/views_*.py.
-- A table is altered in `with op.batch_alter_table(…)`, with its CHECKs spelled out: SQLite copies it, and loses what is
+- A table is altered in `with op.batch_alter_table(...)`, with its CHECKs spelled out: SQLite copies it, and loses what is
   not named.
 - It runs in one transaction. No PRAGMA, no VACUUM, no CONCURRENTLY.
 - Rows are changed by SQL in the database, in statements that touch each row once, and amounts never pass through a float.

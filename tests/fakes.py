@@ -1,4 +1,4 @@
-"""A history in memory that keeps the promises of :class:`etl.load.Store`; the store's own tests hold it to them."""
+"""A history in memory that keeps the promises of :class:`etl.store.Store`; the store's own tests hold it to them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from etl.errors import RecordRefused
-from etl.load import Added
 from etl.model import (
     CompleteWallets,
     Environment,
@@ -18,6 +17,7 @@ from etl.model import (
     Status,
     StoredAccount,
 )
+from etl.store import Added
 
 Slot = tuple[int, datetime]
 
@@ -33,7 +33,7 @@ class FakeHistory:
 
 
 class FakeStore:
-    """:class:`etl.load.Store` without a database. Transactions raise ``error`` unless it is None."""
+    """:class:`etl.store.Store` without a database. Transactions raise ``error`` unless it is None."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.history = FakeHistory()
@@ -54,7 +54,7 @@ class FakeStore:
 
 
 class FakeTransaction:
-    """:class:`etl.load.Transaction` without a database."""
+    """:class:`etl.store.Transaction` without a database."""
 
     def __init__(self, history: FakeHistory, now: datetime) -> None:
         self._history = history

@@ -26,11 +26,12 @@ class Life:
     def begin(self, slot: int) -> None:
         self.turns[slot] = self.absence.begin(SLOT + STEP * slot)
 
-    def end(self, slot: int, accounts: tuple[str, ...] = ("main",), interval: int = INTERVAL) -> list[Failure]:
+    def end(
+        self, slot: int, accounts: tuple[str, ...] = ("main",), interval: int = INTERVAL, **filed_under: int
+    ) -> list[Failure]:
         now = SLOT + STEP * slot + timedelta(seconds=2)
-        failures = self.absence.attended(
-            self.turns[slot], SLOT + STEP * slot, interval, accounts, environment=Environment.SANDBOX, now=now
-        )
+        outcomes = [(account, SLOT + STEP * filed_under.get(account, slot)) for account in accounts]
+        failures = self.absence.attended(self.turns[slot], outcomes, interval, environment=Environment.SANDBOX, now=now)
         assert all(failure.environment is Environment.SANDBOX and failure.attempts == 0 for failure in failures)
         assert all(failure.first_at == failure.last_at == now for failure in failures)
         return failures
@@ -94,7 +95,7 @@ def test_a_mark_is_made_in_every_slot_so_that_a_crash_is_one_after_a_stop_as_wel
 
 
 @pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.CLOCK_JUMPED])
-def test_what_happened_to_time_is_the_reason_of_what_was_missed_by_it_and_of_no_more(life: Life, reason: Reason) -> None:
+def test_what_happened_to_time_is_the_reason_of_what_was_missed_by_it_alone(life: Life, reason: Reason) -> None:
     life.attend(0)
     life.absence.because(reason)
     assert missed(life.attend(4)) == [("main", 1, 3, reason.value)]
@@ -119,10 +120,44 @@ def test_slots_that_are_still_being_read_are_not_missing(life: Life) -> None:
     assert life.attend(7) == []
 
 
+def test_a_slot_whose_request_left_when_it_had_just_ended_is_missing(life: Life) -> None:
+    """A reading is filed under the slot in which its request was sent: then its own slot has no outcome."""
+    two = ("main", "other")
+    life.attend(0, two)
+    life.begin(1)
+    assert missed(life.end(1, two, main=2)) == [("main", 1, 1, "overrun")], "the other one was in time"
+    life.begin(2)
+    assert life.end(2, two) == []
+
+
+def test_so_it_is_where_the_next_slot_was_faster(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+
+    def end(turn: int, filed_at: datetime) -> list[tuple[datetime, str]]:
+        failures = life.absence.attended(turn, [("main", filed_at)], 1, environment=Environment.SANDBOX, now=filed_at)
+        return [(failure.slot_at, failure.reason.value) for failure in failures]
+
+    second = timedelta(seconds=1)
+    first, slow, fast = (life.absence.begin(SLOT + second * number) for number in range(3))
+    assert end(first, SLOT) == []
+    assert end(fast, SLOT + second * 2) == []
+    assert end(slow, SLOT + second * 2) == [(SLOT + second, "overrun")]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_a_wrong_clock_calls_the_slot_is_not_missing(tmp_path: Path, hours: int) -> None:
+    """Where our clock is far off, slots are filed by the exchange's."""
+    life = Life(tmp_path)
+    for number in range(4):
+        at = SLOT + STEP * number
+        turn = life.absence.begin(at + timedelta(hours=hours))
+        assert life.absence.attended(turn, [("main", at)], INTERVAL, environment=Environment.SANDBOX, now=at) == []
+
+
 def test_accounts_that_were_not_there_before_have_missed_nothing(life: Life) -> None:
     life.attend(0, ("main", "gone"))
     assert missed(life.attend(3, ("new", "main"))) == [("main", 1, 2, "overrun")]
-    assert missed(life.attend(5, ("new", "main"))) == [("new", 4, 1, "overrun"), ("main", 4, 1, "overrun")]
+    assert missed(life.attend(5, ("new", "main"))) == [("main", 4, 1, "overrun"), ("new", 4, 1, "overrun")]
 
 
 def test_of_a_very_long_absence_only_the_end_is_told_slot_by_slot(life: Life) -> None:
@@ -137,7 +172,7 @@ def test_with_another_interval_than_before_nothing_is_said_to_be_missing(life: L
     life.attend(0)
     again = Life(life.state_dir)
     assert again.attend(5, interval=60) == []
-    again.turns[6] = again.absence.begin(SLOT + STEP * 6)
+    again.begin(6)
     assert [f.slots for f in again.end(6, interval=60)] == [4], "and from then on by the new one"
 
 

@@ -234,7 +234,7 @@ IMPORTS = {
 
 def test_the_rules_have_something_to_look_at() -> None:
     assert {"etl", "etl.model", "etl.errors", "etl.bingx.signing", "etl.load"} <= set(ALL)
-    assert "etl.model.Fetched" in IMPORTS["etl.extract"]
+    assert "etl.model.Outcome" in IMPORTS["etl.extract"]
 
 
 def test_nobody_imports_whom_it_must_not() -> None:

@@ -47,8 +47,15 @@ def test_a_clock_that_is_a_little_off_still_decides_which_slot_it_is(tmp_path: P
 
 
 @pytest.mark.parametrize("offset_ms", [60_001, -60_001, 3_600_000, -315_360_000_000])
-def test_a_clock_that_cannot_be_right_is_corrected(tmp_path: Path, offset_ms: int) -> None:
-    assert host(tmp_path, offset_ms).believed(ASKED) == ASKED + timedelta(milliseconds=offset_ms)
+def test_a_clock_that_cannot_be_right_is_corrected_once_an_answer_confirms_the_offset(
+    tmp_path: Path, offset_ms: int
+) -> None:
+    known = host(tmp_path, offset_ms)
+    assert known.believed(ASKED) == ASKED, "it may have been mended since"
+    assert not known.agrees(ASKED + timedelta(milliseconds=offset_ms, minutes=2), ASKED)
+    assert known.believed(ASKED) == ASKED
+    assert known.agrees(ASKED + timedelta(milliseconds=offset_ms), ASKED)
+    assert known.believed(ASKED) == ASKED + timedelta(milliseconds=offset_ms)
 
 
 def test_what_was_measured_is_used_and_remembered(tmp_path: Path) -> None:
@@ -95,4 +102,4 @@ def test_an_answers_time_is_compared_with_the_corrected_clock(tmp_path: Path) ->
 
 def test_a_block_of_the_whole_host_outlives_the_run_and_keeps_the_offset(tmp_path: Path) -> None:
     host(tmp_path, 7).block(ASKED)
-    assert HostClock(Clock(), Remembered(tmp_path), Measured(0)).memory == HostMemory(7, ASKED)
+    assert HostClock(Clock(), Remembered(tmp_path), Measured(0)).memory == HostMemory(7, blocked_until=ASKED)

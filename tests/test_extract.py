@@ -17,6 +17,7 @@ from etl.limiter import SlidingWindow
 from etl.model import Environment, Failure, Fetched, Outcome, Reading, Reason
 from etl.patience import Plan
 from etl.remembered import HostMemory, Remembered
+from etl.spool import Draft
 from tests.values import SLOT, body
 
 INTERVAL = 300
@@ -40,6 +41,8 @@ class World:
         self.offsets_measured = 0
         self.kept: list[Outcome] = []
         self.groups: list[int] = []
+        self.written: list[Outcome] = []
+        self.aside: list[tuple[Outcome, str, str]] = []
         self.stop = threading.Event()
         self.fingerprints: dict[str, str] = {}
 
@@ -79,9 +82,16 @@ class World:
     def key_fingerprint(self, account: str) -> str:
         return self.fingerprints.get(account, f"key-{account}")
 
-    def keep(self, outcomes: Sequence[Outcome]) -> None:
-        self.groups.append(len(outcomes))
-        self.kept.extend(outcomes)
+    def write(self, outcome: Outcome) -> Draft:
+        self.written.append(outcome)
+        return Draft(outcome, "name", None)
+
+    def keep(self, drafts: Sequence[Draft]) -> None:
+        self.groups.append(len(drafts))
+        self.kept.extend(draft.outcome for draft in drafts)
+
+    def set_aside(self, outcome: Outcome, reason: str, detail: str) -> None:
+        self.aside.append((outcome, reason, detail))
 
     def run(
         self, *accounts: str, retry_for: float = 120, interval: int = INTERVAL, force: bool = False, limit: int = 1000
@@ -90,10 +100,25 @@ class World:
         before = len(self.kept)
         plan = Plan(interval, retry_for, 10, SlidingWindow(limit, 10), SlidingWindow(limit, 10), ask_refused=force)
         clock = Clock(self.now, self.monotonic, lambda: 0.5, speed=self.speed)
-        Extraction(self, self.remembered, plan, keep=self.keep, stop=self.stop, clock=clock).run(accounts)
+        self.extraction(plan, clock).run(accounts)
         outcomes = {outcome.account: outcome for outcome in self.kept[before:]}
         assert len(outcomes) == len(self.kept) - before == len(accounts), "exactly one outcome each"
         return outcomes
+
+    def extraction(
+        self, plan: Plan, clock: Clock, keep: "Callable[[Sequence[Draft]], None] | None" = None
+    ) -> Extraction:
+        """The real thing, over this world."""
+        return Extraction(
+            self,
+            self.remembered,
+            plan,
+            write=self.write,
+            keep=keep or self.keep,
+            set_aside=self.set_aside,
+            stop=self.stop,
+            clock=clock,
+        )
 
     def at_slot(self, number: int) -> None:
         """Go on at the beginning of a later slot."""
@@ -205,7 +230,7 @@ def test_a_request_that_leaves_when_the_slot_has_just_ended_is_filed_where_it_le
     world.scripts["main"] = lambda n: Fetched(late, 0, body(at=late), late) if n == attempt else unwell()
     clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
     plan = Plan(INTERVAL, 120, 10, SlidingWindow(10, 10), SlidingWindow(10, 10))
-    Extraction(world, world.remembered, plan, keep=world.keep, stop=world.stop, clock=clock).run(["main"])
+    world.extraction(plan, clock).run(["main"])
     expected: list[tuple[type[Outcome], datetime]] = [(Reading, SLOT + timedelta(seconds=INTERVAL))]
     if attempt > 1:  # the run was still trying when its slot ended
         expected.append((Failure, SLOT))
@@ -343,19 +368,32 @@ def test_a_clock_that_is_far_off_does_not_decide_the_slot(tmp_path: Path) -> Non
     assert read(world.run("main")["main"]).slot_at == SLOT
 
 
-def test_a_lenient_exchange_mends_a_clock_that_is_far_off_too(tmp_path: Path) -> None:
+def test_a_lenient_exchange_mends_a_clock_that_is_far_off_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hour = timedelta(hours=1)
     world = World(tmp_path, SLOT - hour + timedelta(seconds=1))
     world.offset = 3_600_000
     world.scripts["main"] = lambda _: world.answer(hour)
-    outcome = read(world.run("main")["main"])
-    assert (outcome.slot_at, outcome.clock_offset_ms) == (SLOT, 3_600_000)
+    measured_with: list[int] = []
+    measure = world.clock_offset_ms
+
+    def watched() -> int:
+        measured_with.append(len(world.kept))
+        return measure()
+
+    monkeypatch.setattr(world, "clock_offset_ms", watched)
+    first = read(world.run("main")["main"])
+    assert measured_with == [1], "the reading is kept before the clock is asked for"
+    assert first.clock_offset_ms is None
+    assert world.remembered.offset_near(first.requested_at) == 3_600_000, "by which load will file it"
+    assert read(world.run("main")["main"]).slot_at == SLOT
 
 
 def test_an_offset_remembered_from_a_clock_that_was_mended_since_is_measured_anew(world: World) -> None:
     world.remembered.keep_host(HostMemory(clock_offset_ms=-3_600_000))
-    outcome = read(world.run("main")["main"])
-    assert (outcome.slot_at, outcome.clock_offset_ms) == (SLOT, 0)
+    world.scripts["bad"] = refused
+    outcomes = world.run("main", "bad")
+    assert {outcome.slot_at for outcome in outcomes.values()} == {SLOT}, "it is not believed before it is confirmed"
+    assert world.remembered.host().clock_offset_ms == 0
 
 
 def test_an_answer_that_is_none_is_asked_again_and_filed_as_it_came_at_last(world: World) -> None:
@@ -392,15 +430,15 @@ def test_one_accounts_trouble_delays_no_other(world: World) -> None:
         world.scripts[name] = hang
     done_early: list[int] = []
 
-    def keep(outcomes: Sequence[Outcome]) -> None:
-        world.keep(outcomes)
+    def keep(drafts: Sequence[Draft]) -> None:
+        world.keep(drafts)
         if len(world.kept) >= 15 and not done_early:
             done_early.append(len(world.kept))
             release.set()
 
     plan = Plan(INTERVAL, 120, 10_000, SlidingWindow(1000, 10), SlidingWindow(1000, 10))
     clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
-    Extraction(world, world.remembered, plan, keep=keep, stop=world.stop, clock=clock).run(names)
+    world.extraction(plan, clock, keep).run(names)
     assert done_early, "the quick ones were kept while the others hung"
     assert len(world.kept) == 30
 
@@ -431,7 +469,7 @@ def test_the_limit_of_the_address_is_kept(world: World) -> None:
     names = [f"a{number}" for number in range(25)]
     world.run(*names, limit=10)
     times = sorted(at for _, at, _ in world.asked)
-    assert all(later - first >= timedelta(seconds=9.9) for first, later in zip(times, times[10:], strict=False))
+    assert all(later - first >= timedelta(seconds=9) for first, later in zip(times, times[10:], strict=False))
 
 
 def test_accounts_are_not_always_asked_in_the_same_order(world: World) -> None:
@@ -456,3 +494,42 @@ def test_outcomes_that_come_together_are_kept_together(world: World) -> None:
         world.scripts[name] = together
     world.run(*names)
     assert len([size for size in world.groups if size]) < 8
+
+
+def test_an_answer_is_written_down_by_whoever_received_it(world: World) -> None:
+    writers: set[str] = set()
+    write = world.write
+
+    def watched(outcome: Outcome) -> Draft:
+        if isinstance(outcome, Reading):
+            writers.add(threading.current_thread().name)
+        return write(outcome)
+
+    world.write = watched  # type: ignore[method-assign]
+    read(world.run("main")["main"])
+    assert writers == {"worker"}
+
+
+def test_a_success_under_a_status_that_denies_it_is_set_aside(world: World) -> None:
+    trouble = unwell()
+    trouble.aside = (world.now(), 5, body())
+    world.scripts["main"] = lambda n: trouble if n == 1 else world.answer()
+    read(world.run("main")["main"])
+    [(outcome, reason, detail)] = world.aside
+    assert isinstance(outcome, Reading)
+    assert outcome.bodies == (body(),)
+    assert (reason, "code 0" in detail) == ("unavailable", True)
+
+
+def test_a_limit_whose_time_is_over_is_not_asked_again_and_again(world: World) -> None:
+    over = SLOT - timedelta(hours=1)
+    world.scripts["main"] = lambda _: RateLimited(Reason.RATE_LIMITED, "code 100410", over)
+    assert failed(world.run("main")["main"]).attempts == 2
+
+
+def test_the_uid_endpoint_is_asked_less_often_while_it_answers_errors(world: World) -> None:
+    world.uids["main"] = unwell()
+    for number in range(20):
+        world.at_slot(number)
+        world.run("main")
+    assert 3 <= len(world.uids_asked) < 10

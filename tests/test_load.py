@@ -14,6 +14,7 @@ from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable
 from etl.load import BATCH, Loaded, Loader
 from etl.model import Environment, Outcome, Reason, Status
+from etl.remembered import AccountMemory, HostMemory, Remembered
 from etl.spool import Spool
 from tests.reading import rows
 from tests.values import ASKED, SLOT, body, failure, reading
@@ -28,9 +29,9 @@ class House:
         self.url = url
         self.spool = Spool(state)
         self.spool.prepare()
-        self.uids: dict[tuple[str, str], str] = {}
+        self.remembered = Remembered(state)
         self.store = SqlStore(open_engine(url), lambda: datetime.now(UTC))
-        self.loader = Loader(self.spool, self.store, parse_overview, lambda *key: self.uids.get(key), lambda: None)
+        self.loader = Loader(self.spool, self.store, parse_overview, self.remembered, lambda: None)
 
     def load(self, *outcomes: Outcome) -> list[Loaded]:
         """Put these into the spool, load it, and tell what became of each."""
@@ -167,7 +168,7 @@ def test_a_reading_whose_owner_is_not_known_yet_waits_and_is_stored_once_he_is(h
     [loaded] = house.load(later)
     assert loaded.waits
     assert house.spool.depth() == 1
-    house.uids["main", "f2"] = "1001"
+    house.remembered.keep_account("main", AccountMemory({"f2": "1001"}))
     [loaded] = house.load()
     assert loaded.snapshot is not None
     assert house.rows("SELECT count(*) FROM snapshot") == [(2,)]
@@ -239,3 +240,44 @@ def test_a_body_is_kept_to_the_byte(house: House) -> None:
     house.load(reading(bodies=(b'{"code":0,"data":[]}', sent)))
     found = house.rows("SELECT seq, encoding, body FROM payload ORDER BY seq")
     assert [decode(encoding, bytes(stored)) for _, encoding, stored in found] == [b'{"code":0,"data":[]}', sent]
+
+
+def test_two_users_are_not_mixed_while_nobody_knows_who_they_are(house: House) -> None:
+    house.remembered.keep_account("main", AccountMemory(begun_with="f1"))
+    house.load(reading(uid=None))
+    [loaded] = house.load(reading(slot_at=SLOT + 5 * MINUTE, uid=None, key_fingerprint="f2"))
+    assert loaded.waits
+    [loaded] = house.load()
+    assert loaded.waits
+    house.remembered.keep_account("main", AccountMemory({"f1": "1001", "f2": "1001"}, begun_with="f1"))
+    [loaded] = house.load()
+    assert loaded.snapshot is not None
+
+
+def test_what_is_learned_of_the_clock_after_a_reading_was_kept_decides_its_slot(house: House) -> None:
+    hour = timedelta(hours=1)
+    wrong = reading(slot_at=SLOT - hour, requested_at=ASKED - hour, bodies=(body(at=ASKED),))
+    house.remembered.keep_host(HostMemory(3_600_000, ASKED - hour))
+    [loaded] = house.load(wrong)
+    assert loaded.snapshot is not None
+    assert (loaded.snapshot.slot_at, loaded.snapshot.taken_at, loaded.snapshot.reason) == (SLOT, ASKED, None)
+    house.remembered.keep_host(HostMemory(-3_600_000, ASKED + 10 * hour))
+    later = reading(slot_at=SLOT + 5 * MINUTE, requested_at=ASKED + 5 * MINUTE)
+    [loaded] = house.load(later)
+    assert loaded.snapshot is not None
+    assert loaded.snapshot.slot_at == SLOT + 5 * MINUTE, "measured at another time, it tells nothing of this reading"
+
+
+def test_a_file_that_cannot_be_removed_is_stored_and_said_to_be(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.spool.put([reading(), reading(slot_at=SLOT + 5 * MINUTE)])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", refuse)
+        assert len([loaded for loaded in house.load() if loaded.snapshot]) == 2
+    assert house.spool.depth() == 2
+    house.load()
+    assert house.spool.depth() == 0
+    assert house.rows("SELECT count(*) FROM snapshot") == [(2,)]

@@ -62,7 +62,7 @@ def test_no_secret_is_in_a_line_wherever_it_came_from(form: str) -> None:
 def test_libraries_are_heard_from_warnings_on_and_redacted(capsys: pytest.CaptureFixture[str]) -> None:
     configure("text", [SECRET])
     logging.getLogger("urllib3.connectionpool").debug("GET /?signature=deadbeef")
-    logging.getLogger("urllib3.connectionpool").warning("retrying %s", SECRET)
+    logging.getLogger("apscheduler").warning("retrying %s", SECRET)
     logging.getLogger("etl.extract").info("ours")
     said = capsys.readouterr()
     assert said.out == ""

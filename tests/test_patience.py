@@ -19,7 +19,7 @@ from etl.patience import (
     still_blocked,
     unblocked_at,
 )
-from etl.remembered import AccountMemory, Refusal
+from etl.remembered import Refusal
 from tests.values import ASKED, SLOT
 
 FIVE = timedelta(minutes=5)
@@ -42,16 +42,19 @@ def test_pauses_grow_with_jitter_up_to_a_bound(attempts: int, chance: float) -> 
 @given(st.floats(0, 1))
 def test_bingx_names_the_end_of_a_block_and_is_never_asked_before_it(chance: float) -> None:
     until = ASKED + timedelta(minutes=7)
-    assert until <= unblocked_at(RateLimited("rate_limited", "", until), ASKED, chance) <= until + SECOND
+    assert until <= unblocked_at(RateLimited("rate_limited", "", until), ASKED, chance, again=False) <= until + SECOND
 
 
 @pytest.mark.parametrize("until", [None, ASKED + LONGEST_BLOCK + SECOND])
 def test_a_block_without_an_end_that_can_be_believed_is_five_minutes(until: datetime | None) -> None:
-    assert unblocked_at(RateLimited("rate_limited", "", until), ASKED, 0.0) == ASKED + UNNAMED_BLOCK == ASKED + FIVE
+    unblocked = unblocked_at(RateLimited("rate_limited", "", until), ASKED, 0.0, again=False)
+    assert unblocked == ASKED + UNNAMED_BLOCK == ASKED + FIVE
 
 
-def test_a_block_that_is_over_by_our_clock_is_over() -> None:
-    assert unblocked_at(RateLimited("rate_limited", "", ASKED - FIVE), ASKED, 0.0) == ASKED
+def test_a_block_that_is_over_by_our_clock_is_believed_once_and_after_a_pause() -> None:
+    over = RateLimited("rate_limited", "", ASKED - FIVE)
+    assert ASKED < unblocked_at(over, ASKED, 0.0, again=False) <= ASKED + SECOND
+    assert unblocked_at(over, ASKED, 0.0, again=True) == ASKED + FIVE
 
 
 def test_the_latest_block_that_is_still_to_come_counts() -> None:
@@ -84,16 +87,15 @@ def test_however_long_the_interval_a_mended_key_is_noticed_within_an_hour(interv
 def test_a_new_key_starts_afresh_and_is_asked_at_once() -> None:
     old = refused(refused(refused(None)))
     assert refused(old, key="f2").times == 1
-    assert held_off(AccountMemory(refusal=old), "f2", SLOT) is None
-    assert held_off(AccountMemory(), "f1", SLOT) is None
+    assert held_off(old, "f2", SLOT) is None
+    assert held_off(None, "f1", SLOT) is None
 
 
 def test_it_is_told_why_and_until_when_an_account_is_not_asked() -> None:
     refusal = refused(None)
-    memory = AccountMemory(refusal=refusal)
-    why = held_off(memory, "f1", SLOT + FIVE)
+    why = held_off(refusal, "f1", SLOT + FIVE)
     assert why is not None
     assert "key_refused since 2026-11-22T15:20:01.000Z (code 100413)" in why
     assert "asked again from 2026-11-22T15:30:00.000Z" in why
-    assert held_off(memory, "f1", refusal.ask_again_at) is None
-    assert held_off(memory, "f1", SLOT - LONGEST_BACK_OFF) is None, "the clock was set back since"
+    assert held_off(refusal, "f1", refusal.ask_again_at) is None
+    assert held_off(refusal, "f1", SLOT - LONGEST_BACK_OFF) is None, "the clock was set back since"

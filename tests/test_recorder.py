@@ -63,7 +63,7 @@ class World:
             spool=Spool(state),
             store=self.store,
             parse=parse_overview,
-            uid_of=lambda account, fingerprint: self.remembered.account(account).uids.get(fingerprint),
+            remembered=self.remembered,
             prepare=lambda: None,
         )
         self.stop = threading.Event()

@@ -13,11 +13,11 @@ MEMORY = AccountMemory({"f1": "1001"}, Refusal("f1", "key_refused", "code 100413
 def test_it_comes_back_and_is_private(tmp_path: Path) -> None:
     remembered = Remembered(tmp_path / "state")
     remembered.keep_account("main", MEMORY)
-    remembered.keep_host(HostMemory(-250, ASKED))
+    remembered.keep_host(HostMemory(-250, ASKED, ASKED))
     again = Remembered(tmp_path / "state")
     assert again.account("main") == MEMORY
     assert again.account("host") == AccountMemory()
-    assert again.host() == HostMemory(-250, ASKED)
+    assert again.host() == HostMemory(-250, ASKED, ASKED)
     files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert len(files) == 2

@@ -99,7 +99,7 @@ def test_an_outcome_that_the_disk_refuses_is_handed_back_and_leaves_nothing(spoo
     spool.directory.rmdir()
     spool.directory.write_text("no directory")
     entries, refusal = spool.put([reading()])
-    assert [(entry.name, entry.outcome) for entry in entries] == [(None, reading())]
+    assert [(entry.spooled, entry.outcome) for entry in entries] == [(False, reading())]
     assert isinstance(refusal, OSError)
 
 
@@ -194,3 +194,31 @@ def test_whatever_was_said_to_be_kept_survives_kill_9(tmp_path: Path) -> None:
 
 def test_nothing_of_an_outcome_depends_on_where_python_runs() -> None:
     assert encode(replace(reading(), bodies=())).splitlines()[1].startswith(b'{"account":"main"')
+
+
+def test_a_group_is_written_before_any_of_it_is_flushed_so_that_a_kill_in_between_loses_nothing(spool: Spool) -> None:
+    drafts = [spool.write(reading(requested_at=ASKED + timedelta(seconds=number))) for number in range(20)]
+    assert all(draft.refusal is None for draft in drafts)
+    # The process dies here.
+    assert len(outcomes(spool)) == 20
+
+
+def test_what_was_adopted_before_its_writer_finished_it_is_kept_all_the_same(spool: Spool) -> None:
+    draft = spool.write(reading())
+    assert spool.depth() == 1
+    entries, refusal = spool.keep([draft])
+    assert (refusal, [entry.spooled for entry in entries]) == (None, [True])
+    assert outcomes(spool) == [reading()]
+
+
+def test_a_directory_that_cannot_be_flushed_is_said_and_loses_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("etl.spool.flush_directory", refuse)
+    entries, refusal = spool.put([reading()])
+    assert [entry.spooled for entry in entries] == [True]
+    assert refusal is not None
+    assert outcomes(spool) == [reading()]

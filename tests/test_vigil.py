@@ -17,7 +17,7 @@ class Clocks:
         self.vigil.look(0)
 
     def pass_by(self, seconds: float, *, set_by: float = 0, slept: float = 0) -> Reason | None:
-        """Let time pass, the wall clock be set and the machine sleep meanwhile; what a look after a second's wait says."""
+        """Let time pass, the clock be set, the machine sleep; what a look after a second's wait says."""
         self.monotonic += seconds
         self.boottime += seconds + slept
         self.wall += seconds + slept + set_by

@@ -131,7 +131,13 @@ class Client:
             )
         if answer.status != HTTPStatus.OK:
             text = body.decode(errors="replace")
-            raise trouble_of_status(answer.status, text, answer.headers, self._now(), clock_offset_ms=clock_offset_ms)
+            trouble = trouble_of_status(
+                answer.status, text, answer.headers, self._now(), clock_offset_ms=clock_offset_ms
+            )
+            if envelope is not None:
+                # A success under a status that denies it: not believed, and not thrown away.
+                trouble.aside = (fetched.requested_at, fetched.latency_ms, body)
+            raise trouble
         if answer.flaw is not None:
             _malformed(answer.flaw, fetched)
         if envelope is None:

@@ -46,10 +46,11 @@ PASSING = frozenset({408, 425})  # the server was too slow or too early: nothing
 def trouble_of_code(
     code: int, message: str, status: int, headers: Mapping[str, str], now: datetime, *, clock_offset_ms: int = 0
 ) -> Trouble:
-    """What an answer with a code other than 0 means; the code wins over the HTTP status.
+    """What an answer with a code other than 0 means; a code that is known wins over the HTTP status.
 
     ``message`` must hold no secret; it is quoted, cut and without control characters. ``clock_offset_ms`` is the
-    exchange's clock minus ours, for the times that BingX names. An unknown code is taken for BingX being unwell.
+    exchange's clock minus ours, for the times that BingX names. An unknown code under no telling status is
+    taken for BingX being unwell.
     """
     said = f"BingX says {code}{quoted(message)}"
     if code in A_PERSON_MUST_ACT:
@@ -63,6 +64,8 @@ def trouble_of_code(
     if code in RATE_LIMITED or (code not in UNWELL and re.search(r"(?:unblocked|retry) after\D", message)):
         until = _named_in(message, "", now, clock_offset_ms) or _retry_after(headers, now, clock_offset_ms)
         return RateLimited(Reason.RATE_LIMITED, f"too many requests. {said}", until, whole_host=status in (418, 429))
+    if code not in UNWELL and (status in HOST_LIMITED or status == HTTPStatus.UNAUTHORIZED):
+        return trouble_of_status(status, message, headers, now, clock_offset_ms=clock_offset_ms)
     unwell = "BingX is unwell" if code in UNWELL else "an unknown code"
     return Unavailable(Reason.UNAVAILABLE, f"{unwell}. {said}")
 

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from etl.bootstrap import database_file, migrations
+from etl.bootstrap import database_file, migrations, upgrade_database
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import Exit
 
@@ -25,9 +25,9 @@ def upgrade() -> None:
     A SQLite database that has data is copied beside itself first. Nothing happens to one that is up to date, that a
     newer version has upgraded, or that belongs to another program.
     """
-    url = settings().database_url
-    migrations().upgrade(url)
-    sys.stderr.write(f"the schema is at {migrations().current(url)}\n")
+    chosen = settings()
+    upgrade_database(chosen)
+    sys.stderr.write(f"the schema is at {migrations().current(chosen.database_url)}\n")
 
 
 @db.command(cls=Command)

@@ -1,8 +1,10 @@
-"""SIGINT and SIGTERM: the first asks to stop, the second stops."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks to stop, the second stops."""
 
 import signal
 from types import FrameType
 from typing import Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
@@ -22,7 +24,7 @@ class Interruption:
         return 128 + (self.signal or 0)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._before[number] = signal.signal(number, self._stop)  # type: ignore[assignment] # never set from C here
         return self
 
@@ -32,5 +34,5 @@ class Interruption:
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self.signal = number
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)

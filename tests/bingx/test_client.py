@@ -133,7 +133,6 @@ def test_what_is_no_envelope_is_malformed_and_carried_along(net: responses.Reque
         (b'{"code":109400,"msg":"timestamp is invalid"}', ClockSkew),
         (b'{"code":109400,"msg":"Invalid parameters, err:x"}', RequestRefused),
         (b'{"code":100500,"msg":null}', Unavailable),
-        (b'{"code":31,"data":[{"accountType":"a","usdtBalance":"1"}]}', Unavailable),
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 403, 500])

@@ -47,8 +47,6 @@ def of_code(code: int, message: str = "", status: int = 200, offset: int = 0, **
         (100412, RequestRefused, Reason.REQUEST_REFUSED),
         (100400, RequestRefused, Reason.REQUEST_REFUSED),
         (104414, RequestRefused, Reason.REQUEST_REFUSED),
-        (-1, Unavailable, Reason.UNAVAILABLE),
-        (424242, Unavailable, Reason.UNAVAILABLE),
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500])
@@ -57,6 +55,22 @@ def test_a_code_decides_whatever_the_http_status(code: int, kind: type[Trouble],
     assert type(trouble) is kind
     assert trouble.reason == reason
     assert str(code) in trouble.detail
+
+
+@pytest.mark.parametrize("code", [-1, 418, 424242])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, Unavailable),
+        (500, Unavailable),
+        (401, KeyRefused),
+        (403, RateLimited),
+        (418, RateLimited),
+        (429, RateLimited),
+    ],
+)
+def test_a_code_that_nobody_knows_leaves_it_to_a_telling_status(code: int, status: int, kind: type[Trouble]) -> None:
+    assert type(of_code(code, status=status)) is kind
 
 
 @pytest.mark.parametrize("code", [80014, 109400])
