@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from etl.sandbox.rules import BALANCES
-from tests.cli.program import SHORT, Program
+from etl.sandbox.rules import BALANCES, SERVER_TIME
+from tests.cli.program import SHORT, Program, eventually
 
 OUTAGE = {"status": 503}
+ABSURD = {"code": 0, "timestamp": 1_000_000_000_000, "data": [{"accountType": "spot", "usdtBalance": "1.5"}]}
 
 
 def test_a_key_in_the_environment_is_enough_for_rows(program: Program) -> None:
@@ -389,3 +390,34 @@ def test_a_log_is_made_of_lines_with_stable_keys(program: Program) -> None:
     [event] = [event for event in events if event["event"] == "slot recorded"]
     assert {"account", "slot_at", "outcome", "attempts", "latency_ms", "stored"} <= set(event)
     assert "\x1b" not in ran.err
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1"])
+def test_the_locale_of_a_cron_does_not_matter(program: Program, locale: str) -> None:
+    ran = program.run("snapshot", LC_ALL=locale, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert ran.code == 0, ran.err
+    assert program.rows("SELECT count(*) FROM snapshot") == [(1,)]
+
+
+def test_terminated_while_the_exchanges_clock_is_asked_for_the_answer_is_safe(program: Program) -> None:
+    program.exchange.faults.add("raw", path=BALANCES, body=json.dumps(ABSURD))
+    program.exchange.faults.add("hang", path=SERVER_TIME)
+    with program.start("snapshot", "--json") as process:
+        eventually(lambda: any(request.path == SERVER_TIME for request in program.exchange.requests))
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert json.loads(out)["status"] == "complete"
+    assert len(program.spooled()) == 1
+    assert program.run("spool", "load").code == 0
+    [(total, reason)] = program.rows("SELECT total_usdt, reason FROM snapshot")
+    assert total == "1.5"
+    assert "absurd" in reason
+
+
+def test_an_empty_database_where_there_was_a_history_is_warned_of(program: Program) -> None:
+    assert program.run("snapshot").code == 0
+    (program.state / "balances.db").unlink()
+    ran = program.run("snapshot")
+    assert ran.code == 0
+    assert "a new history begins" in ran.err
