@@ -80,7 +80,7 @@ def build_remembered(settings: Settings) -> Remembered:
 
 def prepare_database(settings: Settings) -> None:
     """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone."""
-    from etl.db.revision import prepare  # noqa: PLC0415
+    from etl.db.readiness import prepare  # noqa: PLC0415
 
     file = database_file(settings)
     if file is not None and not (file.exists() and file.stat().st_size) and build_remembered(settings).knows_accounts():

@@ -4,7 +4,6 @@ import re
 
 from sqlalchemy import Connection, select
 
-from etl.db.engine import Database, open_engine
 from etl.db.faults import UPGRADE
 from etl.db.schema import HEAD, alembic_version
 from etl.errors import SchemaNotAtHead
@@ -39,25 +38,3 @@ def revision_of(connection: Connection) -> str | None:
     if len(found) > 1:
         raise SchemaNotAtHead("the schema has several revisions at once: restore a backup")
     return found[0] if found else None
-
-
-def prepare(url: str) -> None:
-    """Make a SQLite database ready to be recorded into, as :func:`etl.db.migrate.ensure` does.
-
-    Does nothing where it is ready, and nothing to PostgreSQL, which is upgraded by ``db upgrade`` alone.
-    """
-    database = open_engine(url)
-    if database.address.path is None or is_at_head(database):
-        return
-    from etl.db.migrate import ensure  # noqa: PLC0415 - a third of a second, hardly ever needed
-
-    ensure(url)
-
-
-def is_at_head(database: Database) -> bool:
-    """Whether the schema is the one this program needs; False also where the file of SQLite is missing."""
-    try:
-        with database.read() as connection:
-            return revision_of(connection) == HEAD
-    except SchemaNotAtHead:
-        return False

@@ -9,12 +9,12 @@ from sqlalchemy import text
 
 from etl.db import migrate
 from etl.db.engine import open_engine
-from etl.db.revision import is_at_head, prepare
+from etl.db.readiness import is_at_head, prepare
 from etl.errors import SchemaNotAtHead
 
 WITHOUT_ALEMBIC = """
 import sys
-from etl.db.revision import prepare
+from etl.db.readiness import prepare
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
 from datetime import UTC, datetime
