@@ -4,11 +4,11 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[1]
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -78,18 +78,42 @@ class Rounds:
 
     def __call__(self, rounds: int) -> Cost:
         """The time per round."""
+        wall, cpu, *_ = self._ask(rounds)
+        return Cost(wall / rounds, cpu / rounds)
+
+    def _ask(self, rounds: int) -> list[float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{rounds}\n")
         self._process.stdin.flush()
-        wall, cpu, *_ = map(float, self._process.stdout.readline().split())
-        return Cost(wall / rounds, cpu / rounds)
+        told = self._process.stdout.readline()
+        if not told:
+            raise RuntimeError("a contestant ended")
+        return [float(word) for word in told.split()]
 
-    def __enter__(self) -> "Rounds":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a process has in use."""
+
+    memory_bytes: int
+    descriptors: int
+    threads: int
+
+
+class Samples(Rounds):
+    """The same of a process that also prints its memory, descriptors and threads."""
+
+    def sample(self, rounds: int) -> Sample:
+        """What it has in use after so many more rounds."""
+        _, _, *counts = self._ask(rounds)
+        return Sample(*map(int, counts))
 
 
 def interleaved(contestants: Mapping[str, Callable[[], Cost]], runs: int) -> dict[str, list[Cost]]:
@@ -144,11 +168,3 @@ def progress(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text[:100]}")
         sys.stderr.flush()
-
-
-def following(process: "subprocess.Popen[bytes]") -> threading.Thread:
-    """Reads what a process says, so that it never waits for a reader."""
-    assert process.stderr is not None
-    thread = threading.Thread(target=process.stderr.read, daemon=True)
-    thread.start()
-    return thread

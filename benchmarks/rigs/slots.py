@@ -1,4 +1,4 @@
-"""The daemon's work on a slot, driven by a clock of our own: real source, extract, spool, database, presence and log.
+"""The daemon's work on a slot, driven by a clock of our own: real source, extract, spool, database.
 
 Reads a number from stdin, does so many slots and prints: seconds, CPU seconds, bytes of memory, descriptors, threads.
 """
@@ -11,23 +11,17 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from etl.absence import Absence
-from etl.bingx.answers import parse_overview
 from etl.bingx.client import Client, Credential
 from etl.bingx.source import BingXSource, environment_of
-from etl.bootstrap import build_remembered, build_spool, prepare_database
-from etl.cli.telling import tell
+from etl.bootstrap import build_loader, build_remembered
 from etl.clock import Clock
-from etl.db.engine import open_engine
-from etl.db.store import SqlStore
-from etl.grid import EPOCH, slot_of
+from etl.files import replace_file
+from etl.grid import EPOCH, slot_text
 from etl.keys import read_keys
 from etl.limiter import SlidingWindow
-from etl.load import Loader
 from etl.logs import configure
-from etl.model import Environment
 from etl.patience import Plan
-from etl.recorder import Recorder, Slot
+from etl.recorder import Recorder
 from etl.settings import Settings, read_settings
 
 START = EPOCH + timedelta(days=20_000)
@@ -56,20 +50,11 @@ class Rig:
 
     def __init__(self, settings: Settings) -> None:
         keys = read_keys(settings)
-        self._interval_seconds = settings.interval_seconds
         self._clock = SlotClock(settings.interval_seconds)
         self._accounts = list(keys.usable)
         clock = Clock(now=self._clock.now)
         client = Client(settings.base_url, now=clock.now)
         credentials = {name: Credential(key.key, key.secret) for name, key in keys.usable.items()}
-        remembered = build_remembered(settings)
-        loader = Loader(
-            spool=build_spool(settings),
-            store=SqlStore(open_engine(settings.database_url), clock.now),
-            parse=parse_overview,
-            uid_of=lambda account, fingerprint: remembered.account(account).uids.get(fingerprint),
-            prepare=lambda: prepare_database(settings),
-        )
         plan = Plan(
             interval_seconds=settings.interval_seconds,
             retry_for_seconds=settings.retry_for_seconds,
@@ -78,23 +63,17 @@ class Rig:
             uid_limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "uid.limit"),
         )
         source = BingXSource(client, credentials, environment_of(settings.base_url))
-        self._recorder = Recorder(source, remembered, loader, plan, clock=clock)
-        self._absence = Absence(settings.state_dir)
+        self._recorder = Recorder(source, build_remembered(settings), build_loader(settings), plan, clock=clock)
+        self._sign_of_life = settings.state_dir / "sign-of-life"
 
     def record(self) -> None:
-        """One slot, as the daemon's two threads do it, one after the other."""
+        """One slot, whole."""
         self._clock.next()
-        slot_at = slot_of(self._clock.now(), self._interval_seconds)
-        self._absence.begin(slot_at)
-        slot = self._recorder.read(self._accounts, {}, threading.Event())
-        missed = self._absence.attended(
-            slot_at, self._interval_seconds, self._accounts, Environment.SANDBOX, self._clock.now()
-        )
-        self._recorder.keep(Slot(), missed)
-        stored = self._recorder.store([slot])
-        tell(slot, stored)
-        if missed or stored.trouble or not all(recorded.stored and recorded.snapshot for recorded in slot.recorded):
-            raise RuntimeError(f"a slot was not recorded: {missed} {stored} {slot.recorded}")
+        slot, stored = self._recorder.record(self._accounts, {}, threading.Event())
+        # The daemon's sign of life, which it writes in every slot (etl.absence).
+        replace_file(self._sign_of_life, slot_text(self._clock.now()).encode())
+        if stored.trouble or not all(recorded.stored and recorded.snapshot for recorded in slot.recorded):
+            raise RuntimeError(f"a slot was not recorded: {stored} {slot.recorded}")
 
 
 def memory_bytes() -> int:
