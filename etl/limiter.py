@@ -48,11 +48,12 @@ class SlidingWindow:
             return self._take(now)
 
     def _take(self, now: float) -> float:
-        # Times that are still to come are of an earlier boot.
-        self._sent = array("d", (at for at in self._sent if at <= now < at + self.seconds))
+        # ``now`` was looked up before it was our turn: another process may have been faster. Times that are still far
+        # from coming are of an earlier boot.
+        self._sent = array("d", (at for at in self._sent if at - self.seconds < now < at + self.seconds))
         if len(self._sent) >= self.requests:
             return self._sent[-self.requests] + self.seconds
-        self._sent.append(now)
+        self._sent.append(max(now, self._sent[-1]) if self._sent else now)
         return now
 
     def _take_together(self, file: Path, now: float) -> float:

@@ -36,6 +36,15 @@ def test_processes_of_one_state_directory_count_together(tmp_path: Path) -> None
     assert (tmp_path / "limit").stat().st_mode & 0o777 == 0o600
 
 
+def test_whoever_looked_at_the_clock_before_it_was_its_turn_still_counts_those_who_were_faster(tmp_path: Path) -> None:
+    one, other = (SlidingWindow(2, 10, tmp_path / "limit") for _ in range(2))
+    assert one.take(5.2) == 5.2
+    assert other.take(5.0) == 5.0
+    assert one.take(5.3) > 15.0
+    assert other.take(5.1) > 15.0
+    assert one.take(15.4) > 15.4, "counted from the later of the two on"
+
+
 def test_times_of_an_earlier_boot_do_not_count(tmp_path: Path) -> None:
     assert SlidingWindow(1, 10, tmp_path / "limit").take(1e6) == 1e6
     assert SlidingWindow(1, 10, tmp_path / "limit").take(3.0) == 3.0
