@@ -220,7 +220,7 @@ def test_what_neither_disk_nor_database_took_is_stored_when_the_database_is_back
 
 # --- thousands of slots ---------------------------------------------------------------------------------------------
 
-SLOTS = 2400
+SLOTS = 1500
 
 
 def held() -> tuple[int, int, int]:
