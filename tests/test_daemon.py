@@ -223,22 +223,25 @@ def test_what_neither_disk_nor_database_took_is_stored_when_the_database_is_back
 SLOTS = 1500
 
 
-def held() -> tuple[int, int, int]:
-    """Resident memory in KiB, descriptors, threads."""
+def held() -> tuple[int, int, int, int]:
+    """Resident memory in KiB, descriptors, threads, objects."""
     gc.collect()
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    return resident, len(os.listdir("/proc/self/fd")), threading.active_count()
+    return resident, len(os.listdir("/proc/self/fd")), threading.active_count(), len(gc.get_objects())
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is looked up in /proc")
-def test_thousands_of_slots_leave_neither_memory_nor_descriptors_nor_threads_behind(tmp_path: Path) -> None:
+def test_thousands_of_slots_leave_neither_memory_nor_descriptors_nor_threads_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "etl")  # what is captured is kept
     url = f"sqlite:///{tmp_path / 'balances.db'}"
     migrate.upgrade(url)
     world = World(tmp_path, interval=1)
     world.store = SqlStore(open_engine(url), lambda: world.now)
     daemon = world.daemon()
     daemon._storekeeper.start()
-    early, seen = (0, 0, 0), 0
+    early, seen = (0, 0, 0, 0), 0
     for number in range(SLOTS):
         world.now = SLOT + timedelta(seconds=number)
         daemon._read()
@@ -260,3 +263,4 @@ def test_thousands_of_slots_leave_neither_memory_nor_descriptors_nor_threads_beh
     assert late[0] - early[0] < 4096, "KiB in two thirds of the slots"
     assert late[1] <= early[1] + 2
     assert late[2] <= early[2] + 2
+    assert late[3] - early[3] < SLOTS / 2, "objects, of which a slot that is kept has several"

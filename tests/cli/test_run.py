@@ -1,6 +1,7 @@
 """``run`` as it is operated: a process, slot after slot, and what happens to it, its machine and its database."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -16,9 +17,12 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import pytest
 from sqlalchemy import make_url
 
+from etl.cli.run import _Muster, run
+from etl.errors import SettingsError
 from etl.sandbox.rules import BALANCES
 from tests.cli.program import Program, Running, eventually, installed, unix
 
@@ -580,6 +584,38 @@ def test_at_sighup_another_interval_is_taken_and_another_state_directory_needs_a
         assert daemon.stop() == 143
     assert consecutive(program.recorded()[1:], 1)
     assert not (program.home / "elsewhere").exists()
+
+
+def test_what_fails_at_sighup_does_not_make_the_log_forget_its_secrets(
+    program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(program, "1h")
+    first = program.exchange.account("main")
+    for name, value in {**program.environ, **KEYLESS, "BINGX_ETL_CONFIG": str(config)}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None and name.startswith("BINGX_"):
+            monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        with click.Context(run):
+            muster = _Muster(program.state)
+            muster()
+            (program.home / "key").write_text("")
+            with pytest.raises(SettingsError):
+                muster()
+            second = program.exchange.rotate_key("main")
+            config_of(program, "1h")
+            logging.getLogger("etl").warning("before %s %s", first.api_key, first.api_secret)
+            muster()
+            logging.getLogger("etl").warning("after %s %s %s", first.api_key, second.api_key, second.api_secret)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    said = capsys.readouterr().err
+    assert "before *** ***" in said
+    assert "after *** *** ***" in said
 
 
 # --- what it says, and what it costs --------------------------------------------------------------------------------
