@@ -28,7 +28,7 @@ from etl.store import Added, Store, Transaction
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 2000
 BATCH_BYTES = 8_000_000
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -272,7 +272,7 @@ class _Batch:
         self._transaction.add_failures(
             ids, [each for result in loaded if result.failure for each in result.failure.each()]
         )
-        return [replace(r, duplicate=next(added) is Added.DUPLICATE) if r.snapshot else r for r in loaded]
+        return [replace(r, duplicate=True) if r.snapshot and next(added) is Added.DUPLICATE else r for r in loaded]
 
 
 def _slot_at(wallets: CompleteWallets) -> datetime:

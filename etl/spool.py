@@ -28,6 +28,7 @@ from etl.model import Failure, Outcome, Reading
 log = logging.getLogger(__name__)
 
 MAGIC = b"bingx-etl-spool"
+HEAD = re.compile(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC)
 FORMAT = 1
 SUFFIX = ".outcome"
 UNFINISHED = ".unfinished"
@@ -188,7 +189,7 @@ class Spool:
         """
         for name in names:
             try:
-                yield Entry(name, decode((self.directory / name).read_bytes()))
+                yield Entry(name, decode(self._content(name)))
             except FileNotFoundError:
                 continue
             except FromTheFuture as error:
@@ -197,6 +198,11 @@ class Spool:
                 self._set_aside(name, str(error))
             except OSError as error:
                 log.error("cannot read %s: %s", self.directory / name, error.strerror)
+
+    def _content(self, name: str) -> bytes:
+        # After an outage there are very many, and a Path object for each costs as much as reading it.
+        with open(f"{self.directory}{os.sep}{name}", "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
 
     def _set_aside(self, name: str, why: str) -> None:
         try:
@@ -272,7 +278,7 @@ def encode(outcome: Outcome) -> bytes:
 def decode(data: bytes) -> Outcome:
     """An outcome read back; NotUnderstood where a byte is missing or changed, FromTheFuture for a later format."""
     head, _, rest = data.partition(b"\n")
-    match = re.fullmatch(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC, head)
+    match = HEAD.fullmatch(head)
     if match is None:
         raise NotUnderstood("not a spool file, or its first line is damaged")
     if int(match[1]) > FORMAT:
@@ -285,11 +291,8 @@ def decode(data: bytes) -> Outcome:
         lengths = fields.pop("bodies")
         if fields["kind"] == "reading":
             ends = list(itertools.accumulate(lengths))
-            fields["bodies"] = ()
-            reading = msgspec.convert(fields, Reading)
-            return replace(
-                reading, bodies=tuple(raw[end - size : end] for size, end in zip(lengths, ends, strict=True))
-            )
+            fields["bodies"] = tuple(raw[end - size : end] for size, end in zip(lengths, ends, strict=True))
+            return msgspec.convert(fields, Reading, builtin_types=(bytes,))
         return msgspec.convert(fields, KINDS[fields["kind"]])
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise NotUnderstood(f"whole, but not an outcome: {type(error).__name__}") from None

@@ -15,6 +15,8 @@ from etl.grid import from_ms
 from etl.model import Answer, Balance
 
 AMOUNT = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+# The form that nearly all amounts have, and in which they need no work.
+PLAIN_AMOUNT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 MOST_DIGITS = 100
 LONGEST_TYPE = 255
 LONGEST_COUNT = 9  # digits
@@ -59,6 +61,8 @@ def parse_amount(text: str) -> Decimal:
     Only what is at most 100 characters long, and at most 100 digits without exponent, is an amount. Zero with a scale
     prints as ``0E-8`` with ``str``: use ``format(amount, "f")``.
     """
+    if len(text) <= MOST_DIGITS and PLAIN_AMOUNT.fullmatch(text):
+        return Decimal(text)
     match = AMOUNT.fullmatch(text) if len(text) <= MOST_DIGITS else None
     if match is None:
         raise NotUnderstood("an amount that is no plain decimal number")

@@ -1,6 +1,7 @@
 """``spool``: what waits on disk, and what was not understood."""
 
 import sys
+from collections import Counter
 
 import click
 
@@ -53,25 +54,31 @@ def load() -> int:
     chosen = settings()
     loader, box = build_loader(chosen), open_spool(chosen)
     before, aside_before = set(box.names()), {item.name for item in box.quarantined()}
-    loaded: list[Loaded] = []
+    counts: Counter[str] = Counter()
+    refused: list[Failure] = []
+    waits: set[str] = set()
     with progress_of("storing", len(before)) as advance:
 
         def report(result: Loaded) -> None:
-            loaded.append(result)
+            # Of those that are stored only their number is kept: after an outage there are very many.
+            if result.waits:
+                waits.add(f"{result.entry.outcome.account} waits: {result.waits}")
+            elif result.quarantined and result.failure:
+                refused.append(result.failure)
+            counts["duplicates"] += result.duplicate
+            counts["stored"] += not (result.waits or result.quarantined or result.duplicate)
             advance(1)
 
         loader.load(report=report)
-    stored = sum(not (result.waits or result.quarantined or result.duplicate) for result in loaded)
-    duplicates = sum(result.duplicate for result in loaded)
-    refused = [result.failure for result in loaded if result.quarantined and result.failure]
     # Files that are damaged are set aside before they can be loaded, and files of a later program are passed over.
     aside = [item for item in box.quarantined() if item.name not in aside_before]
     waiting = before & set(box.names())
     sys.stderr.write(
-        f"stored {stored}, duplicates of a slot that had its snapshot {duplicates}, quarantined {len(aside)}, "
+        f"stored {counts['stored']}, duplicates of a slot that had its snapshot {counts['duplicates']}, "
+        f"quarantined {len(aside)}, "
         f"still waiting {len(waiting)}\n"
     )
-    for why in sorted({f"{r.entry.outcome.account} waits: {r.waits}" for r in loaded if r.waits}):
+    for why in sorted(waits):
         sys.stderr.write(why + "\n")
     for why in sorted({f"quarantined: {item.reason}, {item.detail}" for item in aside}):
         sys.stderr.write(why + "\n")

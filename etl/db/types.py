@@ -18,6 +18,9 @@ from etl.errors import RecordRefused
 LONGEST_AMOUNT = 1000
 """Digits of an amount. PostgreSQL would take 131,072; a line of that length is no balance."""
 
+EVERYDAY_AMOUNT = 100
+"""An amount with fewer digits needs no closer look."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -42,6 +45,10 @@ def checked_amount(value: Decimal) -> Decimal:
 
 def amount_text(value: Decimal) -> str:
     """The canonical digits of an amount: no exponent, the scale kept, ``0`` without a sign."""
+    if type(value) is Decimal and value.is_finite() and abs(value.adjusted()) < EVERYDAY_AMOUNT:
+        text = format(value, "f")
+        if len(text) < EVERYDAY_AMOUNT and (value or text[0] != "-"):
+            return text
     return format(checked_amount(value), "f")
 
 
