@@ -5,6 +5,7 @@
 
 # Settings: `make test VENV=.venv-3.12 PYTHON=python3.12 ARGS="-k spool"`
 VENV ?= .venv
+VENV_BENCH ?= .venv-bench
 PYTHON ?=
 ARGS ?=
 
@@ -107,6 +108,17 @@ drift: venv  ## do the migrations make the schema that the code declares?
 	BINGX_ETL_DATABASE_URL="sqlite:///$$directory/drift.db" && export BINGX_ETL_DATABASE_URL && \
 	$(BIN)/python -m alembic upgrade head && $(BIN)/python -m alembic check
 
+.PHONY: bench
+bench: venv $(VENV_BENCH)/.installed  ## what recording costs, against scripts that do without; ARGS="snapshot slots --json" for some rows
+	@$(BIN)/python -m benchmarks --rivals "$(VENV_BENCH)/bin/python" $(ARGS)
+
+# What is compared with has an environment of its own, by the same interpreter, and is compiled like ours.
+$(VENV_BENCH)/.installed: requirements/bench.txt | $(STAMP)
+	@$(BIN)/python -m venv --clear "$(VENV_BENCH)"
+	@$(VENV_BENCH)/bin/python -m pip install --quiet --progress-bar off --require-hashes -r requirements/bench.txt
+	@$(VENV_BENCH)/bin/python -m compileall -qq "$(VENV_BENCH)/lib" || true
+	@touch "$@"
+
 .PHONY: lock
 lock:  ## write the lock files again after pyproject.toml changed; ARGS=--upgrade takes the newest versions
 	@[ -x "$(BIN)/python" ] || $(MAKE) venv
@@ -115,6 +127,7 @@ lock:  ## write the lock files again after pyproject.toml changed; ARGS=--upgrad
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev --constraint requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) --group lock -o requirements/lock.txt
+	$(COMPILE) --group bench --constraint requirements/runtime.txt -o requirements/bench.txt
 
 # Names, versions and hashes, good for every Python and platform that is promised; nothing of this machine.
 COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -133,4 +146,4 @@ wheel: venv  ## build the wheel and the source archive into dist/
 clean:  ## remove everything that make made, the virtual environment included
 	rm -rf build dist .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find etl migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +
-	@if [ -e "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
+	@for venv in "$(VENV)" "$(VENV_BENCH)"; do if [ -e "$$venv/pyvenv.cfg" ]; then rm -rf "$$venv"; fi; done

@@ -47,7 +47,7 @@ def main() -> None:
                 found += rows[name](Path(directory))
             except Exception as error:  # noqa: BLE001 - the other rows are still worth having; this one is not hidden
                 failed = True
-                found.append(Row(name, "–", f"NOT MEASURED: {type(error).__name__}: {error}", "–", met=False))
+                found.append(Row(name, "", f"NOT MEASURED: {type(error).__name__}: {error}", "", met=False))
     if options.json:
         about = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "python": platform.python_version()}
         print(json.dumps({**about, "system": platform.platform(), "rows": [asdict(row) for row in found]}, indent=1))
@@ -78,7 +78,9 @@ def table(rows: list[Row]) -> str:
     """As Markdown, aligned."""
     cells = [HEAD, *((row.what, row.against, row.reached, row.to_reach, _said(row)) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 

@@ -18,9 +18,7 @@ MOST_GROWTH = 0.02
 def measure_idle(directory: Path, seconds: float) -> list[Row]:
     """CPU time of all threads of ``bingx-etl run``, between two slots that are an hour apart."""
     with sandboxes.strict(directory / "sandbox") as sandbox:
-        settings = sandbox.settings_of_program(
-            BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_INTERVAL="1h"
-        )
+        settings = sandbox.settings_of_program(BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_INTERVAL="1h")
         process = subprocess.Popen(
             [sys.executable, "-m", "etl", "run"], env=settings, cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
@@ -39,7 +37,7 @@ def measure_idle(directory: Path, seconds: float) -> list[Row]:
     return [
         Row(
             "the daemon idle between slots",
-            "–",
+            "",
             f"{share:.3%} of a core, over {seconds:g} s",
             "< 0.1 %",
             share < 0.001,

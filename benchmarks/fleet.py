@@ -43,7 +43,7 @@ def measure(directory: Path, runs: int) -> list[Row]:
             _check(state, ACCOUNTS)
             return cost
 
-        bare = [sys.executable, CONTESTANTS / "bare.py", directory / "bare.db", accounts]
+        bare: list[str | Path] = [sys.executable, CONTESTANTS / "bare.py", directory / "bare.db", accounts]
         costs = interleaved({"fleet": ours, "bare": lambda: run(bare, sandbox.settings())}, runs)
     peak = median(costs["fleet"]).peak_bytes
     return [
@@ -52,9 +52,9 @@ def measure(directory: Path, runs: int) -> list[Row]:
             costs["fleet"],
             "the bare script's loop with a Session over the same requests, one commit",
             costs["bare"],
-            3,
+            most=3,
         ),
-        Row("", "–", f"peak memory {peak / 1e6:.0f} MB", "< 150 MB", peak < MOST_MEMORY, {"peak_bytes": peak}),
+        Row("", "", f"peak memory {peak / 1e6:.0f} MB", "< 150 MB", peak < MOST_MEMORY, {"peak_bytes": peak}),
     ]
 
 

@@ -45,7 +45,7 @@ def _duel(directory: Path, name: str, create: Callable[[], str], runs: int, outc
     progress("")
     growth = median(ours).peak_bytes / few.peak_bytes
     return [
-        duel(f"loading {outcomes:,} outcomes, {name}", ours, "executemany by the driver alone", theirs, 6),
+        duel(f"loading {outcomes:,} outcomes, {name}", ours, "executemany by the driver alone", theirs, most=6),
         Row(
             "",
             f"its peak memory with {outcomes // 10:,}",
@@ -79,7 +79,8 @@ def _theirs(url: str, dump: Path) -> Cost:
     done = subprocess.run(
         [*DRIVER, "load", url, dump], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return Cost(*map(float, done.stdout.split()))
+    wall, cpu = map(float, done.stdout.split())
+    return Cost(wall, cpu)
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def median(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def duel(what: str, ours: Sequence[Cost], against: str, theirs: Sequence[Cost], most: float, unit: str = "s") -> Row:
+def duel(what: str, ours: Sequence[Cost], against: str, theirs: Sequence[Cost], *, most: float, unit: str = "s") -> Row:
     """The row that compares wall time, and shows CPU time beside it."""
     a, b = median(ours), median(theirs)
     wall, cpu = a.wall / b.wall, a.cpu / b.cpu

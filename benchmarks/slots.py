@@ -16,21 +16,19 @@ def measure(directory: Path, runs: int) -> list[Row]:
         program = sandbox.settings_of_program(
             BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_IP_LIMIT="1000000/1s"
         )
-        bare = [sys.executable, CONTESTANTS / "bare.py", directory / "bare.db", "-"]
+        bare: list[str | Path] = [sys.executable, CONTESTANTS / "bare.py", directory / "bare.db", "-"]
         with (
             Rounds([sys.executable, "-m", "benchmarks.rigs.slots"], program) as ours,
             Rounds(bare, sandbox.settings()) as theirs,
         ):
-            costs = interleaved(
-                {"slot": lambda: ours(SLOTS_PER_ROUND), "bare": lambda: theirs(SLOTS_PER_ROUND)}, runs
-            )
+            costs = interleaved({"slot": lambda: ours(SLOTS_PER_ROUND), "bare": lambda: theirs(SLOTS_PER_ROUND)}, runs)
     return [
         duel(
             "each further slot inside the daemon, spool and fsync included",
             costs["slot"],
             "the bare script's loop",
             costs["bare"],
-            2.5,
-            "ms",
+            most=2.5,
+            unit="ms",
         )
     ]

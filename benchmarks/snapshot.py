@@ -14,9 +14,7 @@ WHAT = "one-shot `snapshot`, whole process, SQLite"
 def measure(directory: Path, rivals: Path, runs: int) -> list[Row]:
     """``rivals`` is the Python of the environment with ccxt and dlt."""
     with sandboxes.strict(directory / "sandbox") as sandbox:
-        program = sandbox.settings_of_program(
-            BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_INTERVAL="1s"
-        )
+        program = sandbox.settings_of_program(BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_INTERVAL="1s")
         script = sandbox.settings(DLT_TELEMETRY="0", RUNTIME__DLTHUB_TELEMETRY="false")
 
         def ours() -> Cost:
@@ -36,7 +34,7 @@ def measure(directory: Path, rivals: Path, runs: int) -> list[Row]:
             runs,
         )
     return [
-        duel(WHAT, costs["ours"], "a bare script: requests + sqlite3, no checks", costs["bare"], 3),
-        duel("", costs["ours"], "ccxt + SQLAlchemy ORM, flat table", costs["ccxt"], 0.7),
-        duel("", costs["ours"], "a dlt pipeline, SQLite", costs["dlt"], 0.5),
+        duel(WHAT, costs["ours"], "a bare script: requests + sqlite3, no checks", costs["bare"], most=3),
+        duel("", costs["ours"], "ccxt + SQLAlchemy ORM, flat table", costs["ccxt"], most=0.7),
+        duel("", costs["ours"], "a dlt pipeline, SQLite", costs["dlt"], most=0.5),
     ]

@@ -1,8 +1,8 @@
 """The rows of a history by the driver alone.
 
 driver.py dump URL FILE      into the file, all rows of the tables
-driver.py load URL FILE      out of it, into the same tables of an empty database: executemany for each table, one commit;
-                             prints the seconds and CPU seconds that it took from the connection to the commit
+driver.py load URL FILE      out of it, into the same tables of an empty database: executemany for each table, one
+                             commit; prints the seconds and CPU seconds that it took from the connection to the commit
 """
 
 import pickle
@@ -17,7 +17,7 @@ import psycopg
 TABLES = ("account", "schedule", "snapshot", "balance", "payload", "failure")
 
 
-def connect(url: str) -> Any:
+def connect(url: str) -> Any:  # noqa: ANN401 - two drivers
     """A connection of the driver, as it comes."""
     if url.startswith("sqlite:///"):
         return sqlite3.connect(url.removeprefix("sqlite:///"))

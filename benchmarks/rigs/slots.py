@@ -3,6 +3,7 @@
 Reads a number from stdin, does so many slots and prints: seconds, CPU seconds, bytes of memory, descriptors, threads.
 """
 
+import gc
 import os
 import resource
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from etl.bingx.client import Client, Credential
 from etl.bingx.source import BingXSource, environment_of
 from etl.bootstrap import build_loader, build_remembered
+from etl.cli import COLLECT_AFTER_OBJECTS
 from etl.clock import Clock
 from etl.files import replace_file
 from etl.grid import EPOCH, slot_text
@@ -86,6 +88,7 @@ def memory_bytes() -> int:
 
 def main() -> None:
     """Until stdin ends."""
+    gc.set_threshold(COLLECT_AFTER_OBJECTS)  # as the program does
     settings = read_settings(None)
     configure(settings.log_format)
     rig = Rig(settings)

@@ -1,6 +1,6 @@
 """Years of snapshots of one account, as this program stores them and in a flat table. years.py DIRECTORY YEARS
 
-Prints the bytes of both databases, and the number of balances in each.
+``years.db`` in the directory has the tables already. Prints the bytes of both databases, and the number of balances in each.
 """
 
 import sqlite3
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from etl.bingx.answers import parse_overview
 from etl.db.engine import open_engine
-from etl.db.revision import prepare
 from etl.db.store import SqlStore
 from etl.grid import EPOCH, slot_text, to_ms
 from etl.judge import exact_sum
@@ -55,7 +54,6 @@ def main() -> None:
     """Fill both, then look at the files."""
     directory, years = Path(sys.argv[1]), int(sys.argv[2])
     ours, flat = directory / "years.db", directory / "flat.db"
-    prepare(f"sqlite:///{ours}")
     store = SqlStore(open_engine(f"sqlite:///{ours}"), lambda: datetime.now(UTC))
     wanted = snapshots(years * SLOTS_PER_YEAR)
     rows = 0
