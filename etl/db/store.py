@@ -45,6 +45,12 @@ class SqlTransaction:
         stored: dict[str, StoredAccount] = {}
         # Sorted, so that two writers that create the same accounts wait for each other in one order only.
         for names in chunks(sorted(environments)):
+            if self._connection.dialect.name == "sqlite":
+                # Its one lock is taken already, and nearly always they are all there.
+                there = accounts_named(self._connection, names)
+                if len(there) == len(names):
+                    stored |= there
+                    continue
             known = set(self._connection.scalars(select(account.c.name).where(account.c.name.in_(names))))
             new = [
                 {"name": name, "environment": environments[name], "created_at": self._now}
