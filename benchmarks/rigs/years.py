@@ -1,6 +1,7 @@
 """Years of snapshots of one account, as this program stores them and in a flat table. years.py DIRECTORY YEARS
 
-``years.db`` in the directory has the tables already. Prints the bytes of both databases, and the number of balances in each.
+``years.db`` in the directory has the tables already. Prints the bytes of both databases, the number of balances in each
+and the types in a snapshot.
 """
 
 import sqlite3
