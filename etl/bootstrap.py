@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -59,12 +60,13 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
     from etl.db.engine import open_engine  # noqa: PLC0415 - SQLAlchemy costs as much
     from etl.db.store import SqlStore  # noqa: PLC0415
 
+    remembered = remembered or build_remembered(settings)
     return Loader(
         spool=build_spool(settings),
         store=SqlStore(open_engine(settings.database_url), lambda: datetime.now(UTC)),
         parse=parse_overview,
-        remembered=remembered or build_remembered(settings),
-        prepare=lambda: prepare_database(settings),
+        remembered=remembered,
+        prepare=partial(prepare_database, settings, is_known=remembered.knows_accounts()),
     )
 
 
@@ -78,12 +80,15 @@ def build_remembered(settings: Settings) -> Remembered:
     return Remembered(settings.state_dir)
 
 
-def prepare_database(settings: Settings) -> None:
-    """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone."""
+def prepare_database(settings: Settings, *, is_known: bool = False) -> None:
+    """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone.
+
+    ``is_known``: accounts had been recorded before this run, so that a missing database is worth a warning.
+    """
     from etl.db.readiness import prepare  # noqa: PLC0415
 
     file = database_file(settings)
-    if file is not None and not (file.exists() and file.stat().st_size) and build_remembered(settings).knows_accounts():
+    if is_known and file is not None and not (file.exists() and file.stat().st_size):
         log.warning("%s is missing or empty, though accounts were recorded before: a new history begins", file)
     prepare(settings.database_url)
 

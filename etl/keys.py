@@ -50,9 +50,12 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
     if not usable and unusable:
         raise next(iter(unusable.values()))
     if not usable:
+        file = settings.config_file
+        where = (
+            f"uncomment [accounts.main] in {file}" if file else "write accounts into the file that bingx-etl init makes"
+        )
         raise SettingsError(
-            "no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), "
-            "or write accounts into the file that bingx-etl init makes"
+            f"no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), or {where}"
         )
     return Keys(usable, unusable)
 

@@ -79,5 +79,5 @@ def held_off(refusal: Refusal | None, fingerprint: str, slot_at: datetime) -> st
         return None
     return (
         f"{refusal.reason} since {instant_text(refusal.since)} ({refusal.detail}); "
-        f"asked again from {instant_text(refusal.ask_again_at)}"
+        f"asked again from {instant_text(refusal.ask_again_at)}; if it is mended, bingx-etl snapshot --force asks now"
     )

@@ -62,6 +62,7 @@ WHOLE: dict[str, str] = {
     "cli/test_bad_input": "whatever is wrong with what the program is given",
     "cli/test_main": "help, version and start of the program",
     "test_architecture": "the shape of the code",
+    "test_fleet": "hundreds of accounts in one slot",
     "test_packaging": "the wheel and the lock files",
     "test_docs": "README, CHANGELOG and docs/ against the code",
 }

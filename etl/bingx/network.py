@@ -195,7 +195,7 @@ def _always(words: str) -> Callable[[BaseException], str]:
 # The first that is found anywhere in the chain of causes names it.
 WORDS: tuple[tuple[type[BaseException], Callable[[BaseException], str | None]], ...] = (
     (ssl.SSLCertVerificationError, _certificate_words),
-    (NameResolutionError, _always("name not resolved")),
+    (NameResolutionError, _always("name not resolved; look at DNS and network, or set proxy")),
     (socket.gaierror, _always("name not resolved")),
     (UnicodeError, _always("name not resolved")),
     (ConnectionRefusedError, _always("connection refused")),

@@ -29,8 +29,11 @@ class Credential:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell this key from another and cannot be turned back into it."""
-        return hashlib.sha256(FINGERPRINT_PREFIX + self.key.encode()).hexdigest()[:16]
+        """16 hex digits that tell this pair from another and cannot be turned back into it.
+
+        The secret is part of it, so that one that was mistyped and then corrected counts as new.
+        """
+        return hashlib.sha256(FINGERPRINT_PREFIX + f"{self.key}\0{self.secret}".encode()).hexdigest()[:16]
 
 
 def query_string(parameters: Mapping[str, str | int]) -> str:

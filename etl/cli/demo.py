@@ -84,11 +84,17 @@ def demo(directory: Path | None) -> None:
   {spool!s:{width}}   what waits to be stored: empty again
   {config!s:{width}}   the settings
 
-Ask it yourself:
-  {PROGRAM} report --config {config}
+Ask it yourself, and remove it with rm -r {directory} when you have seen enough:
+  {_as_called()} report --config {config}
   sqlite3 {database} '{QUERY}'""")
     if not _is_in_force(config, settings):
         _say(f"\nYour environment has settings, which win over a file: unset them before {PROGRAM} report.")
+
+
+def _as_called() -> str:
+    """The program in the way this person has called it."""
+    called = sys.argv[0]
+    return f"{sys.executable} -m etl" if called.endswith("__main__.py") else called
 
 
 def _own(directory: Path | None) -> Path:

@@ -73,8 +73,10 @@ def report(account: str | None, since: datetime | None, until: datetime | None, 
 def gaps(account: str | None, since: datetime | None, until: datetime | None, form: str) -> int:
     """Every run of expected slots without a usable snapshot, with its reason. Exits with 1 if there is any.
 
-    A run without a reason is one when nobody was there to know: the machine or the program was off.
+    A run without a reason is one when nobody was there to know: the machine or the program was off. A slot is expected
+    from its first second on, so the present one is missing until its reading is stored.
     """
-    rows = build_history(settings()).gaps(account, since, until)
-    write(rows, GAPS, form, "no gaps")
+    history = build_history(settings())
+    rows = history.gaps(account, since, until)
+    write(rows, GAPS, form, "no gaps" if history.accounts() else "nothing recorded yet: bingx-etl snapshot records now")
     return Exit.FOUND if rows else Exit.DONE

@@ -13,7 +13,8 @@ from etl.settings import SETTINGS, Setting, default_config_file, named_config_fi
 
 HEAD = """\
 # bingx-etl: what is recorded, how often, and where to.
-# Command line, then environment, then this file, then the default. What is commented out has its default.
+# Command line, then environment, then this file, then the default. What is commented out has its default, which
+# an empty text stands for where it depends on the machine.
 # The environment has the same names: interval is BINGX_ETL_INTERVAL.
 
 """

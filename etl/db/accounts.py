@@ -10,7 +10,7 @@ from etl.db.engine import Database
 from etl.db.history import no_such_account
 from etl.db.reading import accounts_named
 from etl.db.revision import check_revision
-from etl.db.schema import AnnotationKind, account, annotation, balance, schedule, snapshot
+from etl.db.schema import AnnotationKind, account, annotation, balance, failure, schedule, snapshot
 from etl.db.wallets import ACCEPT, accepted_types, reliable
 from etl.errors import SettingsError
 from etl.grid import slot_text
@@ -31,7 +31,8 @@ class Accounts:
                 f"an account cannot be named {new!r}: use letters, digits, '.', '_' and '-', 64 at most"
             )
         with self._locked(name) as (connection, stored):
-            if new != name and accounts_named(connection, [new]):
+            there = accounts_named(connection, [new], lock=True).get(new) if new != name else None
+            if there is not None and not _remove_if_empty(connection, there):
                 raise SettingsError(f"the history has an account {new!r} already: choose another name")
             connection.execute(update(account).where(account.c.id == stored.id).values(name=new))
 
@@ -78,3 +79,14 @@ class Accounts:
             if stored is None:
                 raise no_such_account(name)
             yield connection, stored
+
+
+def _remove_if_empty(connection: Connection, stored: StoredAccount) -> bool:
+    """Remove an account that is but a name, as a run with the old settings after a rename leaves it; whether it was."""
+    has_snapshot = select(snapshot.c.id).where(snapshot.c.account_id == stored.id).limit(1)
+    if stored.uid is not None or connection.scalar(has_snapshot) is not None:
+        return False
+    for rows in (failure, schedule):
+        connection.execute(delete(rows).where(rows.c.account_id == stored.id))
+    connection.execute(delete(account).where(account.c.id == stored.id))
+    return True

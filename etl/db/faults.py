@@ -38,7 +38,7 @@ _POSTGRESQL_WORDS = {
     "28": "refuses this user: mend user, password or pg_hba.conf",
     "3D": "does not exist: create it, or mend database_url",
     "40": "ended the transaction because of another one",
-    "42501": "does not permit this: grant this role what the documentation lists",
+    "42501": "does not permit this to its role: the README lists what to grant; `db upgrade` needs an owner",
     "53100": "cannot grow: its disk is full",
     "53300": "has no connection left",
     "53": "is short of resources",
@@ -128,5 +128,7 @@ def _of_postgresql(cause: BaseException, address: Address) -> EtlError:
     if not state and kind == "ProgrammingError" and "connection option" in text:
         return SettingsError("database_url has an option that PostgreSQL does not know")
     if not state and kind in {"OperationalError", "ConnectionTimeout"}:
-        return DatabaseUnavailable(f"the database {address.name} cannot be reached, or broke the connection")
+        return DatabaseUnavailable(
+            f"the database {address.name} cannot be reached, or broke the connection: start it, or mend database_url"
+        )
     return DatabaseUnavailable(f"the database {address.name} cannot be used ({state or kind})")

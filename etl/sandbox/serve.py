@@ -110,6 +110,8 @@ def _words(exchange: Exchange, base_url: str, config_directory: Path | None) -> 
     if config_directory is not None:
         return [f"export BINGX_ETL_CONFIG={example_config(exchange, config_directory, base_url).absolute()}"]
     words = [f"export {name}={value}" for name, value in environment(exchange, base_url).items()]
+    # A history of its own: play money must not begin the one that real money is to go on with.
+    words.append('export BINGX_ETL_STATE_DIR="$(mktemp -d)"')
     others = len(exchange.accounts) - 1
     return [*words, f"# {others} more accounts: use a config file to record them all"] if others else words
 

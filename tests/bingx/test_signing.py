@@ -93,7 +93,8 @@ def test_credential_shows_nothing_of_itself() -> None:
 
 def test_fingerprint_is_stable_and_tells_keys_apart() -> None:
     one, other = Credential("k1", "s"), Credential("k2", "s")
-    assert one.fingerprint == Credential("k1", "another").fingerprint
+    assert one.fingerprint == Credential(one.key, one.secret).fingerprint
+    assert one.fingerprint != Credential(one.key, "another").fingerprint, "a corrected secret is a new credential"
     assert one.fingerprint != other.fingerprint
     assert re.fullmatch(r"[0-9a-f]{16}", one.fingerprint)
 

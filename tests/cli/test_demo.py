@@ -74,7 +74,7 @@ def test_it_records_through_two_outages_and_loses_only_what_bingx_did_not_answer
     assert "unavailable" in ran.out
     assert "unset" in ran.out, "the environment of the user wins over a config file"
 
-    [said] = re.findall(r"^  bingx-etl (report --config .+)$", ran.out, re.MULTILINE)
+    [said] = re.findall(r"^  .+ -m etl (report --config .+)$", ran.out, re.MULTILINE)
     program.environ = {name: value for name, value in program.environ.items() if not name.startswith("BINGX_")}
     report = program.run(*said.split(), "--format", "csv")
     assert report.code == 0, report.err

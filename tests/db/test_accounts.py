@@ -51,10 +51,20 @@ def test_a_new_name_keeps_the_history(recorded: Recorded, accounts: Accounts) ->
 @pytest.mark.parametrize("name", ["other", "", "../x", "a b", "x" * 65, "a\0"])
 def test_a_name_in_use_or_out_of_shape_is_refused(recorded: Recorded, accounts: Accounts, name: str) -> None:
     recorded.account("main")
-    recorded.account("other")
+    recorded.account("other", uid="1002")
     with pytest.raises(SettingsError):
         accounts.rename("main", name)
     assert stored(recorded).name == "main"
+
+
+def test_a_name_that_a_run_with_the_old_settings_has_left_behind_is_no_obstacle(
+    recorded: Recorded, accounts: Accounts
+) -> None:
+    recorded.account("trading", uid="1001")
+    ghost = recorded.account("main", (300, "01-01 00:00", None))
+    recorded.failure("01-01 00:00", "identity_mismatch", of=ghost)
+    accounts.rename("trading", "main")
+    assert stored(recorded).uid == "1001"
 
 
 def test_a_name_may_stay_what_it_is(recorded: Recorded, accounts: Accounts) -> None:
