@@ -23,7 +23,6 @@ from etl.db.engine import Database, open_engine
 from etl.db.schema import account, annotation, balance, failure, metadata, payload, schedule, snapshot
 from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable, RecordRefused, SchemaNotAtHead
-from etl.load import Added, Store
 from etl.model import (
     Balance,
     CompleteWallets,
@@ -35,6 +34,7 @@ from etl.model import (
     Snapshot,
     Status,
 )
+from etl.store import Added, Store
 from tests.fakes import FakeStore
 
 SLOT = datetime(2026, 11, 22, 15, 20, tzinfo=UTC)
