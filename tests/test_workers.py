@@ -71,7 +71,7 @@ def test_a_call_that_does_not_come_back_is_given_up_and_its_late_answer_is_nobod
         release.wait(20)
         return 1
 
-    began = time.monotonic()
+    threads, began = threading.active_count(), time.monotonic()
     workers.submit("stuck", stuck, began + 0.2)
     workers.submit("well", lambda: 2, began + LONG)
     back = collected(workers, 2)
@@ -82,6 +82,11 @@ def test_a_call_that_does_not_come_back_is_given_up_and_its_late_answer_is_nobod
     workers.submit("stuck", lambda: 3, time.monotonic() + LONG)
     assert collected(workers, 1) == {"stuck": 3}
     assert workers.wait(0.3) == []
+    workers.dismiss()
+    end = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == threads, "the thread that was given up has ended too"
 
 
 def test_with_nothing_to_wait_for_it_waits_as_long_as_it_was_told(workers: Workers[str, int]) -> None:

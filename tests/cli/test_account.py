@@ -75,13 +75,19 @@ def test_a_new_name_takes_the_history_and_what_waits_with_it(anywhere: Program) 
     assert anywhere.rows("SELECT name FROM account") == [("desk",)]
     assert anywhere.rows("SELECT account, count(*) FROM equity GROUP BY account") == [("desk", 2)]
 
+    other = anywhere.exchange.account("account-2")
+    others = {"BINGX_API_KEY": other.api_key, "BINGX_API_SECRET": other.api_secret}
+    ran = anywhere.run("snapshot", "--json", **others)
+    assert (ran.code, ran.lines[0]["stored"]) == (0, True), "the name is free for somebody else's history"
+    assert anywhere.run("account", "rename", "main", "second").code == 0
     ran = anywhere.run("snapshot", "--json")
     assert ran.code == 78
     assert ran.lines[0]["reason"] == "identity_mismatch"
     assert len(list((anywhere.state / "quarantine").glob("*.outcome"))) == 1, "refused, and kept"
     ran = anywhere.run("snapshot", "--json", BINGX_ETL_ACCOUNT="desk")
     assert (ran.code, ran.lines[0]["stored"]) == (0, True), ran.err
-    assert anywhere.rows("SELECT account, count(*) FROM equity GROUP BY account") == [("desk", 2)]
+    by_name = "SELECT account, count(*) FROM equity GROUP BY account ORDER BY 1"
+    assert anywhere.rows(by_name) == [("desk", 2), ("second", 1)]
 
 
 def test_an_outcome_that_cannot_be_stored_yet_keeps_the_name_it_waits_under(anywhere: Program) -> None:

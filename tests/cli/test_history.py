@@ -148,6 +148,10 @@ def test_gaps_are_told_with_their_reasons_and_are_an_exit_code(recorded: Program
     assert table.code == 1
     assert len(table.out.splitlines()) == 2
     assert "unavailable" in table.out
+    later = recorded.run(
+        "gaps", "--account", "main", "--since", "2026-01-11T06:00:01Z", "--until", "2026-01-13", "--format", "json"
+    )
+    assert [gap["gap_from"] for gap in rows(later)] == ["2026-01-11T12:00:00Z", "2026-01-12T06:00:00Z"]
     ran = recorded.run("gaps", "--account", "main", "--until", "2026-01-11T05:59:59Z", "--format", "csv")
     assert (ran.code, len(ran.out.splitlines()), ran.err) == (0, 1, "no gaps\n")
 

@@ -15,8 +15,9 @@ def test_its_url_comes_first_and_its_words_make_this_program_use_it(program: Pro
         assert process.stdout is not None
         assert process.stderr is not None
         url = process.stdout.readline().strip()
-        words = [process.stderr.readline().strip() for _ in range(4)]
+        words = [process.stderr.readline().strip() for _ in range(5)]
         exported = dict(word.removeprefix("export ").split("=", 1) for word in words)
+        assert exported.pop("BINGX_ETL_STATE_DIR") == '"$(mktemp -d)"', "play money goes nowhere near real money"
         assert exported["BINGX_ETL_BASE_URL"] == url
         ran = program.run("snapshot", "--json", **exported)
         process.send_signal(number)

@@ -141,6 +141,31 @@ def test_a_wallet_whose_name_the_terminal_cannot_write_is_written_all_the_same(p
     assert program.rows("SELECT count(*) FROM balance WHERE account_type = 'gewölbe'") == [(1,)]
 
 
+WITH_STREAMS = """
+import os, sys
+from etl.cli.streams import patient_streams
+with patient_streams():
+    {code}
+"""
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(program: Program, redirection: str) -> None:
+    code = WITH_STREAMS.format(code="os._exit(os.open('/dev/null', os.O_RDONLY))")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code], env=program.environ, check=False
+    )
+    assert done.returncode > 2
+
+
+def test_what_is_said_on_stderr_is_there_when_the_process_dies(program: Program) -> None:
+    code = WITH_STREAMS.format(code="sys.stderr.write('said\\n'); os._exit(0)")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=program.environ, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "said\n"
+
+
 def test_a_reader_sees_lines_as_they_come(program: Program) -> None:
     with program.start("sandbox") as process:
         assert process.stdout is not None
