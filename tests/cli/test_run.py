@@ -493,7 +493,8 @@ def test_when_the_clock_is_set_the_next_slot_still_happens(tmp_path: Path) -> No
         assert max(program.recorded()) <= at + 1
         assert set(program.failed().values()) <= {"overrun"}, "what was recorded stays, and is not missing"
         assert "were missed: clock_jumped" not in daemon.said
-        assert len(program.recorded()) == len(set(program.recorded()))
+        slots = program.recorded()
+        assert len(slots) == len(set(slots))
 
     with ExitStack() as stack:
 
