@@ -42,8 +42,10 @@ def test_a_fresh_host_signs_with_its_own_time_and_believes_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize("offset_ms", [60_000, -60_000, 250, 0])
 def test_a_clock_that_is_a_little_off_still_decides_which_slot_it_is(tmp_path: Path, offset_ms: int) -> None:
-    assert host(tmp_path, offset_ms).believed(ASKED) == ASKED
-    assert host(tmp_path, offset_ms).offset_ms == offset_ms
+    clock = host(tmp_path, offset_ms)
+    assert clock.agrees(ASKED + timedelta(milliseconds=offset_ms), ASKED), "which confirms the offset"
+    assert clock.believed(ASKED) == ASKED
+    assert clock.offset_ms == offset_ms
 
 
 @pytest.mark.parametrize("offset_ms", [60_001, -60_001, 3_600_000, -315_360_000_000])
