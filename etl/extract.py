@@ -125,8 +125,9 @@ class Extraction:
                 trouble = RateLimited(Reason.RATE_LIMITED, f"limited until {instant_text(blocked)}", blocked)
                 yield from self._again(job, trouble, (blocked - self._clock.now()).total_seconds())
                 continue
-            self._free_at = self._plan.limiter.take(now)
-            if self._free_at > now:
+            sent_at = self._clock.monotonic()
+            self._free_at = self._plan.limiter.take(sent_at)
+            if self._free_at > sent_at:
                 return
             heapq.heappop(self._waiting)
             job.attempts += 1

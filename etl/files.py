@@ -1,6 +1,7 @@
 """Files that are private, and on the disk when they are said to be."""
 
 import os
+import secrets
 from pathlib import Path
 
 from etl.errors import CannotCreate
@@ -55,6 +56,6 @@ def flush_directory(directory: Path) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put new content in place of a file's in one step, so that a reader sees the old or the new. Raises OSError."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     write_and_flush(unfinished, content)
     unfinished.replace(path)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 2000
 BATCH_BYTES = 8_000_000
+BYTES_A_SLOT = 200  # of a failure that stands for many
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -165,11 +166,12 @@ class Loader:
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """At most so many entries, and so many bytes of bodies, at a time."""
+    """At most so many entries, rows of failures and bytes of bodies at a time."""
     batch: list[Entry] = []
     size = 0
     for entry in entries:
         batch.append(entry)
+        size += entry.outcome.slots * BYTES_A_SLOT if isinstance(entry.outcome, Failure) else 0
         size += sum(map(len, entry.outcome.bodies)) if isinstance(entry.outcome, Reading) else 0
         if len(batch) == BATCH or size > BATCH_BYTES:
             yield batch
