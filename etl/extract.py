@@ -232,8 +232,6 @@ class Extraction:
         if not answered.clock_agrees:
             self._questions.what_time()
         if job.fingerprint not in job.memory.uids:
-            if job.memory.begun_with is None and not job.memory.uids:
-                self._remember(job, replace(job.memory, begun_with=job.fingerprint))
             self._questions.whose_key(job)
 
     def _remember(self, job: Job, memory: AccountMemory) -> None:

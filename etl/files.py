@@ -16,7 +16,9 @@ def make_private_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         flush_directory(directory.parent)
     except OSError as error:
-        raise CannotCreate(f"cannot create the directory {directory}: {error.strerror}") from None
+        raise CannotCreate(
+            f"cannot create the directory {directory}: {error.strerror}; mend what is in its way, or set state_dir"
+        ) from None
 
 
 def write_and_flush(path: Path, content: bytes) -> None:

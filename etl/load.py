@@ -94,7 +94,7 @@ class Loader:
         answers = [self._understand(entry.outcome) for entry in batch]
         try:
             with self.store.transaction() as transaction:
-                loaded = _Batch(transaction, self._same_owner).add(batch, answers)
+                loaded = _Batch(transaction, self._same_owner, self._begin).add(batch, answers)
         except RecordRefused as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -131,6 +131,12 @@ class Loader:
             slot_at = slot_of(sent_at, reading.interval_seconds)
             reading = replace(reading, slot_at=slot_at, clock_offset_ms=offset_ms)
         return entry if reading is entry.outcome else replace(entry, outcome=reading)
+
+    def _begin(self, reading: Reading) -> None:
+        """A history begins, or goes on, with a reading of nobody knows whom: its key is remembered."""
+        memory = self.remembered.account(reading.account)
+        if memory.begun_with is None:
+            self.remembered.keep_account(reading.account, replace(memory, begun_with=reading.key_fingerprint))
 
     def _same_owner(self, reading: Reading) -> bool:
         """Whether a reading's key is, as far as is known, of the user with whose key its account was begun."""
@@ -200,9 +206,12 @@ def failure_of(outcome: Outcome, reason: Reason, detail: str) -> Failure:
 class _Batch:
     """One transaction: gather what the history knows, decide on each outcome in order of slots, apply."""
 
-    def __init__(self, transaction: Transaction, same_owner: Callable[[Reading], bool]) -> None:
+    def __init__(
+        self, transaction: Transaction, same_owner: Callable[[Reading], bool], begin: Callable[[Reading], None]
+    ) -> None:
         self._transaction = transaction
         self._same_owner = same_owner
+        self._begin = begin
 
     def add(self, batch: Sequence[Entry], answers: Sequence[Answer | NotUnderstood | None]) -> list[Loaded]:
         outcomes = [entry.outcome for entry in batch]
@@ -253,6 +262,8 @@ class _Batch:
 
     def _identify(self, account: StoredAccount, reading: Reading) -> None:
         uid = reading.uid
+        if uid is None and account.uid is None:
+            self._begin(reading)
         if uid and account.uid is None:
             self._transaction.set_uid(account.id, uid)
             self._accounts[account.name] = replace(self._accounts[account.name], uid=uid)

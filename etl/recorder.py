@@ -152,7 +152,7 @@ class Recorder:
                 results[loaded.entry.name] = loaded
             elif loaded.quarantined:
                 stored.quarantined.append(loaded)
-            else:
+            elif loaded.waits is None:
                 stored.earlier += 1
 
         unspooled = [entry for slot in slots for entry in slot.entries if not entry.spooled]

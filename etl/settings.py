@@ -67,7 +67,7 @@ def parse_database_url(text: str) -> str:
     """A SQLAlchemy URL of SQLite or PostgreSQL, as it stands; raises ValueError."""
     scheme = text.partition(":")[0].partition("+")
     if scheme[0] not in {"sqlite", "postgresql", "postgres"} or "://" not in text:
-        raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user:password@host/database")
+        raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user@host/database")
     if "\0" in text:
         raise ValueError("there is a NUL in it")
     if scheme[2] not in {"", "pysqlite", "psycopg"}:

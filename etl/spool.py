@@ -205,6 +205,7 @@ class Spool:
             return file.read()
 
     def _set_aside(self, name: str, why: str) -> None:
+        log.warning("%s is set aside, in quarantine: %s", name, why)
         try:
             self.quarantine(name, "unreadable", why)
         except DiskError as error:

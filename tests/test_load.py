@@ -243,8 +243,8 @@ def test_a_body_is_kept_to_the_byte(house: House) -> None:
 
 
 def test_two_users_are_not_mixed_while_nobody_knows_who_they_are(house: House) -> None:
-    house.remembered.keep_account("main", AccountMemory(begun_with="f1"))
     house.load(reading(uid=None))
+    assert house.remembered.account("main").begun_with == "f1"
     [loaded] = house.load(reading(slot_at=SLOT + 5 * MINUTE, uid=None, key_fingerprint="f2"))
     assert loaded.waits
     [loaded] = house.load()
