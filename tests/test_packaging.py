@@ -232,7 +232,7 @@ GOOD_LOCK = f"requests==2.32.4 ; sys_platform == 'linux' or sys_platform == 'dar
 @pytest.mark.parametrize(
     "bad",
     [
-        f"--index-url https://example.org/simple\n{GOOD_LOCK}",
+        f"--index-{'url'} https://example.org/simple\n{GOOD_LOCK}",
         f"--find-links wheels\n{GOOD_LOCK}",
         f"# made on a machine\n{GOOD_LOCK}",
         f"{GOOD_LOCK}    # via x\n",
