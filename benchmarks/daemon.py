@@ -12,6 +12,7 @@ from benchmarks.measuring import ROOT, Row, Samples, progress
 
 SETTLING_SECONDS = 5.0
 SAMPLES = 10
+WARM_UP_SLOTS = 3_000
 MOST_GROWTH = 0.02
 
 
@@ -57,15 +58,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def measure_flat(directory: Path, slots: int) -> list[Row]:
-    """Real source, extract, spool and load with a clock of our own; nothing is written to a disk that turns."""
+    """Real source, extract, spool and load with a clock of our own, in memory rather than on a disk where there is a place for that."""
     with sandboxes.unlimited(directory / "sandbox") as sandbox:
         settings = sandbox.settings_of_program(
             BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_IP_LIMIT="1000000/1s"
         )
         with Samples([sys.executable, "-m", "benchmarks.rigs.slots"], settings) as rig:
-            first = rig.sample(slots // SAMPLES)
-            last = first
-            for number in range(SAMPLES - 1):
+            last = first = rig.sample(WARM_UP_SLOTS)
+            for number in range(SAMPLES):
                 progress(f"slots: {slots // SAMPLES * (number + 1):,}/{slots:,}")
                 last = rig.sample(slots // SAMPLES)
     progress("")
@@ -74,7 +74,7 @@ def measure_flat(directory: Path, slots: int) -> list[Row]:
     return [
         Row(
             f"its memory, descriptors, threads after {slots:,} slots",
-            f"those after {slots // SAMPLES:,}",
+            f"those after {WARM_UP_SLOTS:,} before, in which its allocators settle",
             f"{last.memory_bytes / 1e6:.1f} : {first.memory_bytes / 1e6:.1f} MB ({growth:+.1%}),"
             f" {last.descriptors} : {first.descriptors}, {last.threads} : {first.threads}",
             f"flat (≤ {MOST_GROWTH:+.0%})",
