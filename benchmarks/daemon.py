@@ -58,7 +58,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def measure_flat(directory: Path, slots: int) -> list[Row]:
-    """Real source, extract, spool and load with a clock of our own, in memory rather than on a disk where there is a place for that."""
+    """Real source, extract, spool and load with a clock of our own; in memory rather than on a disk, where that is."""
     with sandboxes.unlimited(directory / "sandbox") as sandbox:
         settings = sandbox.settings_of_program(
             BINGX_ETL_STATE_DIR=str(directory / "state"), BINGX_ETL_IP_LIMIT="1000000/1s"
