@@ -85,6 +85,16 @@ check: format-check lint types lock-check drift test  ## everything that CI chec
 test: venv  ## the tests, on all cores; ARGS="-k spool" for some of them, ARGS="-n0 -x" one by one
 	@$(BIN)/python -m pytest -n auto $(NO_SKIPS) $(ARGS)
 
+# How long each open-ended test of the long form goes on.
+SECONDS ?= 300
+
+.PHONY: torture
+torture: venv  ## the long form of tests/trust: sweeps, models and faults; SECONDS=3600 for each of them
+	@mkdir -p build && : > build/torture
+	@BINGX_TEST_LONG_SECONDS=$(SECONDS) BINGX_TEST_TALLY="$(CURDIR)/build/torture" \
+	    $(BIN)/python -m pytest -n auto -o timeout=$$(($(SECONDS) + 600)) $(NO_SKIPS) tests/trust $(ARGS)
+	@$(BIN)/python -m tests.trust build/torture
+
 .PHONY: format
 format: venv  ## put the code into its one layout, and mend what can be mended by itself
 	@$(BIN)/python -m ruff format .
