@@ -8,5 +8,5 @@ totals: Counter[str] = Counter()
 for line in Path(sys.argv[1]).read_text("utf-8").splitlines():
     number, _, what = line.partition(" ")
     totals[what] += int(number)
-for what, number in sorted(totals.items()):
-    sys.stdout.write(f"{number:>9,} {what}\n")
+for what, total in sorted(totals.items()):
+    sys.stdout.write(f"{total:>9,} {what}\n")
