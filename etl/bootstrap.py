@@ -63,7 +63,7 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
     remembered = remembered or build_remembered(settings)
     return Loader(
         spool=build_spool(settings),
-        store=SqlStore(open_engine(settings.database_url), lambda: datetime.now(UTC)),
+        store=SqlStore(open_engine(settings.database_url, keep=True), lambda: datetime.now(UTC)),
         parse=parse_overview,
         remembered=remembered,
         prepare=partial(prepare_database, settings, is_known=remembered.knows_accounts()),

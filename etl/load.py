@@ -216,7 +216,7 @@ class _Batch:
     def add(self, batch: Sequence[Entry], answers: Sequence[Answer | NotUnderstood | None]) -> list[Loaded]:
         outcomes = [entry.outcome for entry in batch]
         self._accounts = self._transaction.accounts({outcome.account: outcome.environment for outcome in outcomes})
-        uids = {outcome.uid for outcome in outcomes if isinstance(outcome, Reading)}
+        uids = {o.uid for o in outcomes if isinstance(o, Reading) and self._accounts[o.account].uid is None}
         self._owners = self._transaction.owners(filter(None, uids))
         self._wallets = self._transaction.complete_wallets(self._spans(outcomes))
         loaded = [self._decide(entry, answer) for entry, answer in zip(batch, answers, strict=True)]

@@ -1,9 +1,10 @@
 """One database, and transactions on it.
 
-A transaction is a connection of its own: one-shot processes make few of them, the daemon one at a time, and none is
-ever found stale after an outage.
+A transaction on PostgreSQL is a connection of its own, so that none is ever found stale after an outage. What records
+into SQLite keeps its connection: there is no peer that could leave, and the file itself is looked at each time.
 """
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,7 @@ class Database:
         self.dialect = engine.dialect.name
         self._engine = engine
         self._deadline_seconds = deadline_seconds
+        weakref.finalize(self, engine.dispose)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -59,6 +61,7 @@ class Database:
                 with connection.begin():
                     yield connection
             except Exception:
+                opened.invalidate()  # whatever it was, the next transaction does not inherit it
                 if deadline is not None and deadline.passed:
                     raise DatabaseUnavailable(
                         f"the database {self.address.name} gave no answer within {self._deadline_seconds:g} s"
@@ -66,11 +69,14 @@ class Database:
                 raise
 
 
-def open_engine(url: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Database:
-    """The database at a URL, not yet connected to. SettingsError for a URL that is neither SQLite nor PostgreSQL."""
+def open_engine(url: str, *, deadline_seconds: float = DEADLINE_SECONDS, keep: bool = False) -> Database:
+    """The database at a URL, not yet connected to. SettingsError for a URL that is neither SQLite nor PostgreSQL.
+
+    ``keep`` is for whoever writes again and again: on SQLite the connection then stays open.
+    """
     address = parse(url)
     if address.path is not None:
-        engine = sqlite_engine(address, address.path, busy_seconds=LOCK_SECONDS, foreign_keys=True)
+        engine = sqlite_engine(address, address.path, busy_seconds=LOCK_SECONDS, foreign_keys=True, keep=keep)
         return Database(address, engine, deadline_seconds=None)
     limits = {
         "statement_timeout": f"{round(deadline_seconds * 1000)}ms",
@@ -89,7 +95,7 @@ def open_for_migration(url: str) -> Database:
     """
     address = parse(url)
     if address.path is not None:
-        engine = sqlite_engine(address, address.path, busy_seconds=60, foreign_keys=False)
+        engine = sqlite_engine(address, address.path, busy_seconds=60, foreign_keys=False, keep=False)
     else:
         engine = postgresql_engine(address, deadline_seconds=None, settings={"lock_timeout": f"{LOCK_SECONDS}s"})
     return Database(address, engine, deadline_seconds=None)

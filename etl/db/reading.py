@@ -10,6 +10,12 @@ from etl.db.bulk import chunks
 from etl.db.schema import account, schedule
 from etl.model import Environment, Schedule, StoredAccount
 
+_WITH_SCHEDULES = (
+    select(account, schedule.c.interval_seconds, schedule.c.valid_from, schedule.c.valid_to)
+    .join_from(account, schedule, isouter=True)
+    .order_by(account.c.id, schedule.c.valid_from)
+)
+
 
 def accounts_named(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, StoredAccount]:
     """The accounts of these names, for those that are known; locked until the transaction ends where that is asked."""
@@ -32,18 +38,22 @@ def schedules_of(connection: Connection, account_ids: Iterable[int]) -> Mapping[
 
 
 def _accounts(connection: Connection, wanted: ColumnElement[bool], *, lock: bool) -> dict[str, StoredAccount]:
-    query = select(account).where(wanted).order_by(account.c.id)
-    rows = connection.execute(query.with_for_update(key_share=True) if lock else query).all()
-    schedules = schedules_of(connection, [row.id for row in rows])
-    return {
-        row.name: StoredAccount(
+    if lock:
+        # Before their schedules are looked at: whoever held the lock may have changed them.
+        connection.execute(select(account.c.id).where(wanted).order_by(account.c.id).with_for_update(key_share=True))
+    found: dict[str, StoredAccount] = {}
+    for row in connection.execute(_WITH_SCHEDULES.where(wanted)):
+        known = found.get(row.name)
+        schedules = known.schedules if known else ()
+        if row.interval_seconds is not None:
+            schedules = (*schedules, Schedule(row.interval_seconds, row.valid_from, row.valid_to))
+        found[row.name] = StoredAccount(
             id=row.id,
             name=row.name,
             uid=row.uid,
             environment=Environment(row.environment),
             created_at=row.created_at,
             retired_at=row.retired_at,
-            schedules=tuple(schedules[row.id].values()),
+            schedules=schedules,
         )
-        for row in rows
-    }
+    return found

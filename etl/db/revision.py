@@ -3,10 +3,13 @@
 import re
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import OperationalError
 
 from etl.db.faults import UPGRADE
 from etl.db.schema import HEAD, alembic_version
 from etl.errors import SchemaNotAtHead
+
+_REVISIONS = select(alembic_version.c.version_num)
 
 
 def check_revision(connection: Connection, name: str) -> None:
@@ -32,9 +35,18 @@ def newer(name: str, found: str) -> SchemaNotAtHead:
 
 def revision_of(connection: Connection) -> str | None:
     """The revision in the database, None where it has none. SchemaNotAtHead where it has several."""
-    if not connection.dialect.has_table(connection, alembic_version.name):
+    if connection.dialect.name == "sqlite":
+        # Asked at the beginning of every transaction: whether there is a table need not be a question of its own.
+        try:
+            found = connection.scalars(_REVISIONS).all()
+        except OperationalError as error:
+            if "no such table" not in str(error.orig):
+                raise
+            return None
+    elif connection.dialect.has_table(connection, alembic_version.name):
+        found = connection.scalars(_REVISIONS).all()
+    else:
         return None
-    found = connection.scalars(select(alembic_version.c.version_num)).all()
     if len(found) > 1:
         raise SchemaNotAtHead("the schema has several revisions at once: restore a backup")
     return found[0] if found else None

@@ -8,17 +8,21 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
     Integer,
     Select,
     bindparam,
+    cast,
     column,
     exists,
     func,
+    null,
     select,
     true,
+    union_all,
     values,
 )
 from sqlalchemy.types import TypeEngine
@@ -30,6 +34,17 @@ from etl.model import CompleteWallets, Provenance, Status
 
 ACCEPT = "accept "
 """A note that begins so says that a person has declared the wallet it names gone for good."""
+
+# Amounts have a number, notes have none.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_SAID = union_all(
+    select(balance.c.snapshot_id, balance.c.account_type.label("word"), balance.c.usdt_balance).where(
+        balance.c.snapshot_id.in_(_IDS), balance.c.usdt_balance.is_not(None)
+    ),
+    select(annotation.c.snapshot_id, annotation.c.text, cast(null(), balance.c.usdt_balance.type)).where(
+        annotation.c.snapshot_id.in_(_IDS), annotation.c.kind == AnnotationKind.NOTE
+    ),
+)
 
 _SPAN: dict[str, type[TypeEngine[Any]]] = {"account_id": Integer, "first": Slot, "last": Slot}
 
@@ -47,13 +62,11 @@ def complete_wallets(
             rows = connection.execute(_of_one(is_sqlite=is_sqlite), given).all()
         else:
             rows = connection.execute(_snapshots(_table_of(chunk), is_sqlite=is_sqlite)).all()
-        ids = [row.id for row in rows if row.id is not None]
-        amounts = _amounts(connection, ids)
-        accepted = accepted_types(connection, ids)
+        said = _said(connection, [row.id for row in rows if row.id is not None])
         for row in rows:
             if row.id is not None:
-                gone = accepted.get(row.id, frozenset())
-                found[row.account_id].append(CompleteWallets(row.slot_at, amounts.get(row.id, {}), gone))
+                amounts, accepted = said.get(row.id, ({}, frozenset()))
+                found[row.account_id].append(CompleteWallets(row.slot_at, amounts, accepted))
     return found
 
 
@@ -122,12 +135,17 @@ def _snapshots(span: CTE, *, is_sqlite: bool) -> Select[Any]:
     )
 
 
-def _amounts(connection: Connection, snapshot_ids: Iterable[int]) -> dict[int, dict[str, Decimal]]:
-    found: dict[int, dict[str, Decimal]] = {}
+def _said(connection: Connection, snapshot_ids: Iterable[int]) -> dict[int, tuple[dict[str, Decimal], frozenset[str]]]:
+    """By snapshot, the amounts of its wallets, and the account types that its notes declare gone."""
+    found: dict[int, tuple[dict[str, Decimal], frozenset[str]]] = {}
     for ids in chunks(snapshot_ids):
-        known = balance.c.snapshot_id.in_(ids) & balance.c.usdt_balance.is_not(None)
-        for row in connection.execute(select(balance).where(known)):
-            found.setdefault(row.snapshot_id, {})[row.account_type] = row.usdt_balance
+        for row in connection.execute(_SAID, {"ids": ids}):
+            amounts, gone = found.get(row.snapshot_id, ({}, frozenset()))
+            if row.usdt_balance is not None:
+                amounts[row.word] = row.usdt_balance
+            elif row.word.startswith(ACCEPT):
+                gone |= {row.word.removeprefix(ACCEPT)}
+            found[row.snapshot_id] = amounts, gone
     return found
 
 

@@ -1,6 +1,8 @@
 """Transactions on real databases, and what becomes of them when something is wrong with the database."""
 
+import gc
 import secrets
+import shutil
 import socket
 import sqlite3
 import threading
@@ -384,3 +386,50 @@ def test_the_password_is_in_no_representation(server_url: str) -> None:
     database = open_engine("postgresql://me:hunter2@h/d?password=hunter3")
     shown = f"{database!r} {database.address!r} {vars(database)!r}"
     assert "hunter2" not in shown
+
+
+def test_a_connection_that_is_kept_follows_the_file_at_its_path(path: Path, tmp_path: Path) -> None:
+    database = open_engine(f"sqlite:///{path}", keep=True)
+    backup = tmp_path / "backup.db"
+    shutil.copy(path, backup)
+    with database.write() as connection:
+        connection.execute(insert(account).values(ACCOUNT))
+    assert count(database) == 1
+    backup.replace(path)  # somebody restores
+    assert count(database) == 0
+    with database.write() as connection:
+        connection.execute(insert(account).values(ACCOUNT))
+    with closing(sqlite3.connect(path)) as another:
+        assert another.execute("SELECT count(*) FROM account").fetchone() == (1,)
+    path.unlink()
+    with pytest.raises(SchemaNotAtHead, match="no database at"), database.write():
+        pass
+    assert not path.exists()
+
+
+def test_a_connection_that_is_kept_is_one_for_all_threads_and_closed_with_its_database(path: Path) -> None:
+    descriptors = Path("/dev/fd")
+    before = len(list(descriptors.iterdir()))
+    database = open_engine(f"sqlite:///{path}", keep=True)
+    for _ in range(3):
+        thread = threading.Thread(target=count, args=(database,))
+        thread.start()
+        thread.join()
+    assert len(list(descriptors.iterdir())) == before + 1
+    del database
+    gc.collect()
+    assert len(list(descriptors.iterdir())) == before
+
+
+def test_a_connection_that_is_kept_writes_after_it_has_read_and_lets_go_of_its_locks(path: Path) -> None:
+    database = open_engine(f"sqlite:///{path}", keep=True)
+    for number in range(3):
+        assert count(database) == 2 * number
+        with database.write() as connection:
+            connection.execute(insert(account).values({**ACCOUNT, "name": f"a{number}"}))
+        with closing(sqlite3.connect(path, timeout=0)) as another, another:
+            another.execute(f"INSERT INTO account (name, environment, created_at) VALUES ('b{number}', 'live', '')")
+    with pytest.raises(ZeroDivisionError), database.write() as connection:  # noqa: PT012
+        connection.execute(insert(account).values({**ACCOUNT, "name": "x"}))
+        raise ZeroDivisionError
+    assert count(database) == 6
