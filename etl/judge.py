@@ -69,9 +69,11 @@ def judge(reading: Reading, answer: Answer, before: CompleteWallets | None) -> S
     if not answer.balances:
         notes.append("no wallet at all in the answer")
     partial = bool(notes)
-    taken_at, doubt = _taken_at(reading, answer.exchange_at)
-    if doubt:
-        notes.append(doubt)
+    if reading.doubt:
+        notes.append(reading.doubt)
+    taken_at, why = _taken_at(reading, answer.exchange_at)
+    if why:
+        notes.append(why)
     return Snapshot(
         account=reading.account,
         slot_at=reading.slot_at,

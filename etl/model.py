@@ -87,7 +87,8 @@ class Reading:
     ``requested_at`` is our own clock when the successful request was sent, ``latency_ms`` runs from there to the last
     byte. ``clock_offset_ms`` is the exchange's clock minus ours, None while it was never measured. ``bodies`` are the
     raw answers in the order they came, more than one when a doubtful one was read again; the last one counts.
-    ``key_fingerprint`` tells keys apart without being one.
+    ``key_fingerprint`` tells keys apart without being one. ``doubt`` says what was doubted in the bodies, and whether
+    the last one confirms it.
     """
 
     account: str
@@ -101,6 +102,7 @@ class Reading:
     key_fingerprint: str
     uid: str | None
     bodies: tuple[bytes, ...]
+    doubt: str | None = None
 
     @property
     def observed_at(self) -> datetime:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from etl.doubt import WalletMemory
 from etl.files import make_private_directory, replace_file
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class Refusal:
 class AccountMemory:
     """One account: the UID behind each key seen, by the key's fingerprint; its refusal; until when BingX limits it.
 
-    ``begun_with`` is the key of its first reading, ``uid_refusal`` that of the question for the UID.
+    ``begun_with`` is the key of its first reading, ``uid_refusal`` that of the question for the UID. ``wallets`` has
+    names of wallets and no amounts, so that it changes rarely: a file a slot would cost a fleet more than its readings.
     """
 
     uids: dict[str, str] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class AccountMemory:
     blocked_until: datetime | None = None
     uid_refusal: Refusal | None = None
     begun_with: str | None = None
+    wallets: WalletMemory = field(default_factory=WalletMemory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from etl.doubt import parse_threshold
 from etl.errors import SettingsError
 from etl.grid import parse_duration, parse_interval
 from etl.secret_files import absolute, is_private, read_secret_file
@@ -140,6 +142,7 @@ SETTINGS = (
     Setting("retry_for", _seconds(0, 86_400), "120s", "How long a failing account is tried within its slot; 0s: once."),
     Setting("recv_window", _seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
     Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
+    Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
     Setting("log_format", parse_log_format, "text", "text or json."),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -164,6 +167,7 @@ class Settings:
     retry_for_seconds: float
     recv_window_ms: int
     ip_limit: tuple[int, float]
+    doubt_above: Decimal
     log_format: str
     origins: Mapping[str, str]
     config_file: Path | None
@@ -201,6 +205,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         retry_for_seconds=values["retry_for"],
         recv_window_ms=round(values["recv_window"] * 1000),
         ip_limit=values["ip_limit"],
+        doubt_above=values["doubt_above"],
         log_format=values["log_format"],
         origins={name: origin for name, (_, origin) in texts.items()},
         config_file=config_file,

@@ -74,6 +74,15 @@ def test_an_answer_without_any_wallet_is_not_a_total_of_zero() -> None:
     assert (snapshot.status, snapshot.total) == (Status.PARTIAL, None)
 
 
+def test_what_was_doubted_is_said_and_changes_no_status() -> None:
+    doubt = "doubted: spot at 0 (confirmed)"
+    snapshot = judge(reading(doubt=doubt), answer(spot="0"), wallets(spot="5"))
+    assert (snapshot.status, str(snapshot.total), snapshot.reason) == (Status.COMPLETE, "0", doubt)
+    snapshot = judge(reading(doubt="doubted: grid missing (confirmed)"), answer(spot="1"), wallets(spot="1", grid="5"))
+    assert (snapshot.status, snapshot.total) == (Status.PARTIAL, None)
+    assert snapshot.reason == "missing: grid; doubted: grid missing (confirmed)"
+
+
 def test_it_was_taken_when_the_exchange_says() -> None:
     said = ASKED + timedelta(seconds=59)
     assert judge(reading(), Answer(said, (Balance("spot", Decimal(1)),)), None).taken_at == said

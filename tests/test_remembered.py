@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from etl.doubt import WalletMemory
 from etl.remembered import AccountMemory, HostMemory, Refusal, Remembered
 from tests.values import ASKED
 
-MEMORY = AccountMemory({"f1": "1001"}, Refusal("f1", "key_refused", "code 100413", 2, ASKED, ASKED), ASKED)
+MEMORY = AccountMemory(
+    {"f1": "1001"},
+    Refusal("f1", "key_refused", "code 100413", 2, ASKED, ASKED),
+    ASKED,
+    wallets=WalletMemory(frozenset({"spot", "grid"}), frozenset({"eran"})),
+)
 
 
 def test_it_comes_back_and_is_private(tmp_path: Path) -> None:
@@ -29,6 +35,13 @@ def test_a_damaged_file_is_an_empty_one(tmp_path: Path, content: bytes) -> None:
     remembered.keep_account("main", MEMORY)
     (remembered.accounts_directory / "main.json").write_bytes(content)
     assert remembered.account("main") == AccountMemory()
+
+
+def test_what_an_earlier_version_remembered_is_read(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path)
+    remembered.keep_account("main", MEMORY)
+    (remembered.accounts_directory / "main.json").write_text('{"uids": {"f1": "1001"}, "begun_with": "f1"}')
+    assert remembered.account("main") == AccountMemory({"f1": "1001"}, begun_with="f1")
 
 
 def test_a_disk_that_refuses_costs_no_reading(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

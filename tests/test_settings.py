@@ -1,6 +1,7 @@
 """Settings: where they come from, what is refused, and what no message says."""
 
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_without_any_the_defaults_of_the_contract_hold(home: Path) -> None:
     assert settings.database_url == f"sqlite:///{settings.state_dir}/balances.db"
     assert (settings.interval_seconds, settings.base_url) == (300, "https://open-api.bingx.com")
     assert (settings.request_timeout_seconds, settings.retry_for_seconds, settings.recv_window_ms) == (10, 120, 5000)
-    assert settings.ip_limit == (300, 10.0)
+    assert (settings.ip_limit, settings.doubt_above) == ((300, 10.0), Decimal(1))
     assert not any((settings.fallback_base_url, settings.proxy, settings.ca_bundle))
 
 
@@ -97,6 +98,8 @@ def test_the_state_directory_of_systemd_is_used(tmp_path: Path) -> None:
         ("BINGX_ETL_RECV_WINDOW", "6s"),
         ("BINGX_ETL_IP_LIMIT", "300"),
         ("BINGX_ETL_IP_LIMIT", "0/10s"),
+        ("BINGX_ETL_DOUBT_ABOVE", "-1"),
+        ("BINGX_ETL_DOUBT_ABOVE", "NaN"),
         ("BINGX_ETL_LOG_FORMAT", "xml"),
     ],
 )

@@ -1,7 +1,8 @@
 """``status``: whether it works, at a glance."""
 
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -11,18 +12,27 @@ from etl.bootstrap import build_history
 from etl.cli.command import Command, settings
 from etl.cli.output import write
 from etl.cli.spool import open_spool
+from etl.cli.telling import MOST_LINES
 from etl.grid import instant_text, slot_end, slot_of, slot_text
 
+# How long a doubted reading is told of: long enough for who looks once a day.
+DOUBTS_OF = timedelta(days=1)
 COLUMNS = ("account", "last_snapshot", "age", "status", "total_usdt", "failures_since", "last_reason")
 
 
 @click.command(cls=Command, short_help="Last snapshot, age, failures since, what waits, next slot.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def status(*, as_json: bool) -> None:
-    """Per account: the last snapshot, its age and total, the failures since; what waits on disk; the next slot."""
+    """Per account: the last snapshot, its age and total, the failures since; what waits on disk; the next slot.
+
+    Warns of readings of the last 24 hours in which a wallet that held something had dropped to zero, was missing, or
+    came without an amount.
+    """
     chosen = settings()
     box = open_spool(chosen)
     now = datetime.now(UTC)
+    history = build_history(chosen)
+    doubted = {row["account"]: row for row in history.doubted(now - DOUBTS_OF)}
     whole: dict[str, Any] = {
         "accounts": [
             {
@@ -30,9 +40,11 @@ def status(*, as_json: bool) -> None:
                 "slot_at": row["slot_at"] and slot_text(row["slot_at"]),
                 "taken_at": row["taken_at"] and instant_text(row["taken_at"]),
                 "retired_at": row["retired_at"] and instant_text(row["retired_at"]),
+                "doubted_at": slot_text(doubted[row["account"]]["slot_at"]) if row["account"] in doubted else None,
+                "doubt": doubted[row["account"]]["reason"] if row["account"] in doubted else None,
                 "age_seconds": row["taken_at"] and round((now - row["taken_at"]).total_seconds()),
             }
-            for row in build_history(chosen).latest()
+            for row in history.latest()
         ],
         "spool": box.depth(),
         "quarantine": len(box.quarantined()),
@@ -53,10 +65,19 @@ def status(*, as_json: bool) -> None:
         }
         for row in whole["accounts"]
     ]
+    _warn(whole["accounts"])
     write(rows, COLUMNS, "table", "nothing recorded yet: bingx-etl snapshot records now")
     sys.stdout.write(
         f"\nspool: {whole['spool']} waiting   quarantine: {whole['quarantine']}   next slot: {whole['next_slot_at']}\n"
     )
+
+
+def _warn(accounts: Sequence[Mapping[str, Any]]) -> None:
+    doubted = [account for account in accounts if account["doubt"]]
+    for account in doubted[:MOST_LINES]:
+        sys.stderr.write(f"compare with BingX: {account['account']}, {account['doubted_at']}: {account['doubt']}\n")
+    if len(doubted) > MOST_LINES:
+        sys.stderr.write(f"{len(doubted) - MOST_LINES} more accounts like these: bingx-etl status --json\n")
 
 
 def _for_people(seconds: int | None) -> str | None:

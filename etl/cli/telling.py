@@ -106,7 +106,8 @@ def _outcome(recorded: Recorded) -> str:
 
 def _needs_attention(recorded: Recorded) -> bool:
     partial = recorded.snapshot is not None and recorded.snapshot.status is Status.PARTIAL
-    return recorded.failure is not None or recorded.waits is not None or partial
+    doubted = isinstance(recorded.outcome, Reading) and recorded.outcome.doubt is not None
+    return recorded.failure is not None or recorded.waits is not None or partial or doubted
 
 
 def _fields(recorded: Recorded) -> dict[str, object]:

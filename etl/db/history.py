@@ -49,6 +49,14 @@ class Latest(TypedDict):
     retired_at: datetime | None
 
 
+class Doubted(TypedDict):
+    """The last snapshot of an account that was doubted, and in ``reason`` what was, and whether it was confirmed."""
+
+    account: str
+    slot_at: datetime
+    reason: str
+
+
 class Gap(TypedDict):
     """A run of ``missed`` expected slots without a usable snapshot, ends inclusive. Reason None: nobody was there."""
 
@@ -88,6 +96,20 @@ class History:
             check_revision(connection, self._database.address.name)
             rows = connection.execute(_latest()).mappings().all()
         return [cast("Latest", dict(row)) for row in rows]
+
+    def doubted(self, since: datetime) -> list[Doubted]:
+        """Of every account that has one since, by name; a person who has voided it needs no more telling."""
+        query = (
+            select(account.c.name.label("account"), snapshot.c.slot_at, snapshot.c.reason)
+            .join_from(account, snapshot, snapshot.c.account_id == account.c.id)
+            .where(snapshot.c.slot_at >= since.replace(microsecond=0), snapshot.c.reason.like("%doubted: %"))
+            .where(exists().where(equity.c.snapshot_id == snapshot.c.id))
+            .order_by(account.c.name, snapshot.c.slot_at)
+        )
+        with self._database.read() as connection:
+            check_revision(connection, self._database.address.name)
+            rows = connection.execute(query).mappings().all()
+        return list({row["account"]: cast("Doubted", dict(row)) for row in rows}.values())
 
     def daily(self, name: str | None = None, since: date | None = None, until: date | None = None) -> list[Daily]:
         """The days of an account, or of all, from ``since`` to ``until``, both inclusive, with exact amounts."""

@@ -115,6 +115,21 @@ def test_a_partial_snapshot_is_the_latest_too_without_a_total(recorded: Recorded
     assert (latest["status"], latest["total_usdt"]) == ("partial", None)
 
 
+def test_the_last_doubted_snapshot_of_each_account_is_told_of(recorded: Recorded, history: History) -> None:
+    recorded.account()
+    recorded.account("other")
+    why = "missing: grid; doubted: grid missing (confirmed)"
+    recorded.snapshot("01-01 00:00", "1", reason="doubted: too long ago")
+    recorded.snapshot("01-01 01:00", "1", reason="doubted: not the last")
+    recorded.snapshot("01-01 02:00", None, reason=why)
+    recorded.snapshot("01-01 03:00", "1", reason="taken_at: something else")
+    recorded.mark(recorded.snapshot("01-01 04:00", "1", reason="doubted: void"), "void")
+    recorded.snapshot("01-01 05:00", "1")
+    recorded.snapshot("01-01 05:00", "1", of=2)
+    assert history.doubted(at("01-01 01:00")) == [{"account": "main", "slot_at": at("01-01 02:00"), "reason": why}]
+    assert history.doubted(at("01-01 02:01")) == []
+
+
 def test_days_come_with_exact_amounts(recorded: Recorded, history: History) -> None:
     recorded.account("main", (HOUR, "01-01 01:00", "01-03 00:00"))
     amounts = ("99999.99999999999998", "99999.99999999999999", "100000.00", "99999.99999999999997", "1.10")
