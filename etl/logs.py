@@ -18,16 +18,27 @@ PATTERNS = (
 )
 
 
+# Below this length, which no key of BingX's has, a secret is found by chance within other words.
+SHORTEST = 8
+
+
 class Redactor:
-    """Takes the secrets it was told of out of a text, and whatever looks like a signature or a password in a URL."""
+    """Takes the secrets it was told of out of a text, and whatever looks like a signature or a password in a URL.
+
+    A very short secret is one only where it stands alone: to mask every such letter would leave no text.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = [secret for secret in secrets if secret]
+        # As it is, and as Python and then JSON quote it; the longest first, for one may be the beginning of another.
+        told = {secret for secret in secrets if secret}
+        forms = told | {repr(secret)[1:-1] for secret in told}
+        forms |= {json.dumps(form)[1:-1] for form in forms}
+        self._secrets = [_pattern(form) for form in sorted(forms, key=len, reverse=True)]
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
         for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+            text = secret.sub(HIDDEN, text)
         for pattern, replacement in PATTERNS:
             text = pattern.sub(replacement, text)
         return text
@@ -39,7 +50,7 @@ class Formatter(logging.Formatter):
     def __init__(self, log_format: str, redact: Redactor) -> None:
         super().__init__()
         self._json = log_format == "json"
-        self._redact = redact
+        self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, redacted after everything else has been done to it."""
@@ -48,15 +59,28 @@ class Formatter(logging.Formatter):
         traceback = self.formatException(record.exc_info) if record.exc_info else ""
         if self._json:
             event = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
-            return self._redact(json.dumps({**event, "traceback": traceback} if traceback else event))
+            return self.redact(json.dumps({**event, "traceback": traceback} if traceback else event))
         words = [at, record.levelname.lower(), record.getMessage()]
         words += [f"{key}={_logfmt(value)}" for key, value in fields.items()]
-        return self._redact(" ".join(words) + (f"\n{traceback}" if traceback else ""))
+        return self.redact(" ".join(words) + (f"\n{traceback}" if traceback else ""))
 
 
 def _logfmt(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return json.dumps(text) if re.search(r'[\s"=]', text) else text
+
+
+def _pattern(secret: str) -> re.Pattern[str]:
+    if len(secret) >= SHORTEST:
+        return re.compile(re.escape(secret))
+    return re.compile(rf"(?<![0-9A-Za-z]){re.escape(secret)}(?![0-9A-Za-z])")
+
+
+def redacted(text: str) -> str:
+    """A text that goes past the log, without the secrets that the log was told of."""
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    redact = next((each.redact for each in formatters if isinstance(each, Formatter)), Redactor())
+    return redact(text)
 
 
 def configure(log_format: str = "text", secrets: Iterable[str] = (), level: int = logging.INFO) -> None:

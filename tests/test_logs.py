@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl.logs import Formatter, Redactor, configure
+from etl.logs import Formatter, Redactor, configure, redacted
 
 SECRET = "canary-secret-0123456789"
 
@@ -78,3 +78,33 @@ def test_configuring_twice_says_everything_once(capsys: pytest.CaptureFixture[st
     logging.getLogger("etl").warning("once")
     assert capsys.readouterr().err.count("once") == 1
     assert sys.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "secret", ['canary"quoted"0123', "canary\\slashed\\0123", "it's'canary'0123", "canary.*0123(4)"]
+)
+def test_a_secret_that_has_to_be_quoted_is_found_all_the_same(form: str, secret: str) -> None:
+    record = event("%s %r", secret, secret, error=KeyError(secret), detail=f"a {secret} b")
+    line = Formatter(form, Redactor([secret])).format(record)
+    assert "0123" not in line
+    assert line.count("***") == 4
+
+
+def test_of_two_secrets_that_begin_alike_nothing_stays() -> None:
+    for secrets in (["abcdefgh", "abcdefghijkl"], ["abcdefghijkl", "abcdefgh"]):
+        assert Redactor(secrets)("abcdefghijkl abcdefgh") == "*** ***"
+
+
+def test_a_very_short_secret_is_hidden_where_it_stands_alone_and_leaves_the_prose() -> None:
+    redact = Redactor(["s", "main", "k"])
+    assert redact("slot recorded key=k secret='s' remains") == "slot recorded key=*** secret='***' remains"
+
+
+def test_what_goes_past_the_log_is_redacted_like_it() -> None:
+    configure("text", [SECRET])
+    assert redacted(f"a {SECRET} b") == "a *** b"
+    configure("json")
+    assert redacted("?signature=deadbeef") == "?signature=***"
+    logging.getLogger().handlers[:] = []
+    assert redacted("?signature=deadbeef") == "?signature=***"

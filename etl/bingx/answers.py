@@ -9,6 +9,7 @@ import re
 from decimal import Decimal
 from typing import NoReturn
 
+from etl.bingx.body import flaw_of
 from etl.bingx.envelope import NumberText, code_of, instant_of
 from etl.errors import NotUnderstood
 from etl.grid import from_ms
@@ -19,7 +20,6 @@ AMOUNT = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 PLAIN_AMOUNT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 MOST_DIGITS = 100
 LONGEST_TYPE = 255
-LONGEST_COUNT = 9  # digits
 SANE_YEARS = range(2017, 2200)
 MISSPELT = {"sopt": "spot"}
 
@@ -82,6 +82,9 @@ def parse_amount(text: str) -> Decimal:
 
 
 def _successful(body: bytes) -> dict[str, object]:
+    flaw = flaw_of(body)
+    if flaw is not None:
+        raise NotUnderstood(flaw)
     try:
         answer = json.loads(
             body.decode("utf-8-sig"),
@@ -121,12 +124,20 @@ def _rows(data: object) -> list[object]:
     rows = data.get("result") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         raise NotUnderstood("no list of balances in the answer")
-    # A wallet on another page would be missing without a word.
-    total = data.get("total")
-    count = str(total) if isinstance(total, str) and re.fullmatch(r"[0-9]+", total) else "0"
-    if len(count) > LONGEST_COUNT or int(count) > len(rows):
+    if _exceeds(data.get("total"), len(rows)):
+        # A wallet on another page would be missing without a word.
         raise NotUnderstood("only page 1 of the answer")
     return rows
+
+
+def _exceeds(total: object, count: int) -> bool:
+    """Whether it is a number, however it is written, and greater than the count."""
+    if not isinstance(total, str) or AMOUNT.fullmatch(total.strip()) is None:
+        return False
+    try:
+        return parse_amount(total.strip()) > count
+    except NotUnderstood:
+        return True
 
 
 def _balance(row: object) -> Balance:

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from etl.bingx.address import check_base_url, check_proxy_url, environment_of
 from etl.bingx.answers import parse_server_time, parse_uid
-from etl.bingx.body import read_body
+from etl.bingx.body import evidence, read_body
 from etl.bingx.codes import trouble_of_code, trouble_of_status
 from etl.bingx.envelope import peek
 from etl.bingx.network import Deadline, words_for
@@ -46,8 +46,8 @@ HEADERS = {"User-Agent": "bingx-etl", "Accept": "application/json", "Accept-Enco
 class Client:
     """One BingX. Any number of threads may call at once; each exchange has a session to itself while it lasts.
 
-    A call raises Trouble and nothing else, in at most ``request_timeout_seconds`` (twice that with a fallback), unless
-    looking up a name hangs, which nobody can interrupt. No answer's, no exception's text holds key, secret, signature.
+    A call raises Trouble and nothing else, in at most ``request_timeout_seconds`` (twice that with a fallback). No
+    answer's, no exception's text holds key, secret, signature.
     """
 
     def __init__(
@@ -119,6 +119,8 @@ class Client:
         body = redact(answer.body, secrets)
         envelope = peek(body)
         exchange_at = None if envelope is None else envelope.exchange_at
+        if answer.flaw is not None:
+            body = evidence(body, answer.flaw)
         fetched = Fetched(answer.requested_at, answer.latency_ms, body, exchange_at)
         if envelope is not None and envelope.code != 0:
             raise trouble_of_code(
@@ -167,7 +169,7 @@ class Client:
         self._idle.append(session)
         if answer is None or (deadline.passed and answer.looks_whole_when_cut):
             if deadline.over():
-                words = f"deadline of {self._timeout:g} s passed"
+                words = f"deadline of {self._timeout:g} s passed{deadline.meanwhile}"
             # Raised out here, so that no exception that quotes the signature hangs on to this one.
             raise Unreachable(Reason.UNREACHABLE, f"{urlsplit(url).hostname}: {words}")
         return answer

@@ -3,7 +3,8 @@
 ``timeout`` of requests and urllib3 bounds each wait, not their sum: a dripped answer outlives it at will. So each
 exchange keeps a duplicate of its socket, and a timer shuts that down: whatever is being waited for, be it a
 handshake, a header or a body, ends at once. A duplicate has a number of its own, which cannot meanwhile
-belong to another connection, and works below TLS, where the socket itself cannot be shut down from outside.
+belong to another connection, and works below TLS, where the socket itself cannot be shut down from outside. Nothing
+ends a look-up of a name, so a thread of its own waits for that, and the exchange no longer than its deadline.
 """
 
 import os
@@ -20,6 +21,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
+from etl.bingx.names import look_up
+
 
 class Deadline:
     """The end of one exchange, in seconds from now. To be closed."""
@@ -31,6 +34,7 @@ class Deadline:
         self._duplicates: list[socket.socket] = []
         self.passed = False
         self.connected_at: float | None = None
+        self.meanwhile = ""
         self._timer = threading.Timer(seconds, self._pass)
         self._timer.daemon = True
         self._timer.start()
@@ -86,9 +90,12 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         try:
-            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+            found = look_up(self._dns_host.strip("[]"), self.port or self.default_port, self.line.deadline.remaining())
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError:
+            self.line.deadline.meanwhile = ", and the name is not resolved yet; look at DNS and network, or set proxy"
+            raise
         failure: OSError | None = None
         for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             sock = None

@@ -12,7 +12,8 @@ def redact(data: bytes, secrets: Iterable[str]) -> bytes:
     """``data`` with each secret, in either case and however JSON may escape it, replaced by ``***``."""
     escaped = b"\\" in data
     lowered = data.lower()
-    for secret in secrets:
+    # The longest first: where one is the beginning of another, the rest of that would stay.
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST and (escaped or secret.lower().encode() in lowered):
             data = re.sub(_pattern(secret), b"***", data, flags=re.IGNORECASE)
     return data

@@ -12,7 +12,7 @@ from etl.cli.command import LazyGroup
 from etl.cli.exits import Exit, most_needing
 from etl.cli.streams import patient_streams
 from etl.errors import EtlError
-from etl.logs import Redactor, configure
+from etl.logs import configure, redacted
 from etl.settings import SETTINGS
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", Exit.DISK)
     except Exception:  # noqa: BLE001 - the last one: what nobody foresaw still ends in one line
-        sys.stderr.write(Redactor()(traceback.format_exc()))
+        sys.stderr.write(redacted(traceback.format_exc()))
         return _say("this is a bug: please report the lines above. What was read is safe in the spool", Exit.BUG)
     return int(result or 0)
 
@@ -114,5 +114,5 @@ def _worse(code: int, other: int) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    sys.stderr.write(Redactor()(f"bingx-etl: {text}\n"))
+    sys.stderr.write(redacted(f"bingx-etl: {text}\n"))
     return code

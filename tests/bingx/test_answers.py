@@ -47,11 +47,11 @@ def test_the_second_documented_envelope() -> None:
 
 
 def test_further_pages_would_be_missing_wallets() -> None:
-    for total in ("2", '"2"', "9" * 5000):
+    for total in ("2", '"2"', "2.0", '"2.0"', "2e0", "20e-1", '" 2"', "1.5", "1e999999999", "9" * 5000):
         body = f'{{"code":0,"data":{{"result":[{{"accountType":"a","usdtBalance":"1"}}],"total":{total}}}}}'
         with pytest.raises(NotUnderstood, match="only page 1"):
             parse_overview(body.encode())
-    for total in ("1", "0", "null", "1.5", '"x"', "-5", "true"):
+    for total in ("1", "1.0", "1e0", "0", "null", '"x"', '""', "-5", "true", "[2]"):
         body = f'{{"code":0,"data":{{"result":[{{"accountType":"a","usdtBalance":"1"}}],"total":{total}}}}}'
         assert len(parse_overview(body.encode()).balances) == 1
 

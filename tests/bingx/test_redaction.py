@@ -33,3 +33,8 @@ def test_a_backslash_before_an_echo_keeps_its_meaning() -> None:
 
 def test_what_is_too_short_to_be_a_secret_does_not_bend_an_amount() -> None:
     assert redact(b'"usdtBalance":"100.00"', ["0", "usdt", ""]) == b'"usdtBalance":"100.00"'
+
+
+def test_of_two_secrets_that_begin_alike_nothing_stays() -> None:
+    for secrets in (["abcdefgh", "abcdefghijkl"], ["abcdefghijkl", "abcdefgh"]):
+        assert redact(b"abcdefghijkl abcdefgh", secrets) == b"*** ***"

@@ -1,0 +1,167 @@
+"""Many accounts at one exchange, each of which may be answered otherwise: one run of the program shows them all."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from etl.db import payload
+from etl.model import Reading
+from etl.sandbox.exchange import Exchange
+from etl.sandbox.limits import NO_LIMITS
+from etl.sandbox.rules import BALANCES
+from etl.sandbox.server import SandboxServer
+from etl.spool import decode
+from tests.cli.program import Program, Ran
+
+SINGLE = ("BINGX_API_KEY", "BINGX_API_SECRET", "BINGX_ETL_ACCOUNT")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run, how long it took, and the most memory it had, in bytes."""
+
+    ran: Ran
+    seconds: float
+    most_memory: int
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """The program with a config file of all accounts of its exchange."""
+
+    program: Program
+
+    @property
+    def names(self) -> list[str]:
+        """The accounts, in order."""
+        return [account.name for account in self.program.exchange.accounts]
+
+    def misbehave(self, account: str, kind: str, **what: object) -> None:
+        """Answer this account's question for its balances otherwise."""
+        self.program.exchange.faults.add(kind, account=account, path=BALANCES, **what)
+
+    def run(self, *arguments: str, **environ: str | None) -> Ran:
+        """Run it to its end."""
+        return self.program.run(*arguments, **environ)
+
+    def measured(self, *arguments: str, **environ: str) -> Measured:
+        """Run it to its end and measure that."""
+        began = time.monotonic()
+        files = [self.program.home / name for name in ("out", "err")]
+        with files[0].open("wb") as out, files[1].open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "etl", *arguments],
+                env={**self.program.environ, **environ},
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                cwd=self.program.home,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        said = [file.read_text() for file in files]
+        kilobyte = 1 if sys.platform == "darwin" else 1024
+        return Measured(Ran(process.returncode, *said), time.monotonic() - began, usage.ru_maxrss * kilobyte)
+
+    def exact(self) -> dict[str, dict[str, str | None]]:
+        """By account, what the view's exact column has of each wallet of the snapshots, digit by digit."""
+        found: dict[str, dict[str, str | None]] = {}
+        for account, wallet, amount in self.program.rows(
+            "SELECT account, account_type, usdt_balance_exact FROM balance_history"
+        ):
+            found.setdefault(account, {})[wallet] = digits(amount)
+        return found
+
+    def bodies(self) -> dict[str, list[bytes]]:
+        """By account, the bodies that the snapshots were made of."""
+        sql = (
+            "SELECT a.name, p.encoding, p.body FROM payload p JOIN snapshot s ON s.id = p.snapshot_id"
+            " JOIN account a ON a.id = s.account_id ORDER BY p.snapshot_id, p.seq"
+        )
+        found: dict[str, list[bytes]] = {}
+        for account, encoding, body in self.program.rows(sql):
+            found.setdefault(account, []).append(payload.decode(encoding, bytes(body)))
+        return found
+
+    def failures(self) -> dict[str, str]:
+        """By account, the reason why it has no snapshot."""
+        return dict(
+            self.program.rows(
+                "SELECT a.name, f.reason FROM failure f JOIN account a ON a.id = f.account_id WHERE NOT EXISTS"
+                " (SELECT 1 FROM snapshot s WHERE s.account_id = f.account_id AND s.slot_at = f.slot_at)"
+            )
+        )
+
+    def quarantined(self) -> dict[str, list[bytes]]:
+        """By account, the bodies in quarantine, each with its reason beside it."""
+        found: dict[str, list[bytes]] = {}
+        for file in sorted((self.program.state / "quarantine").glob("*.outcome")):
+            assert file.with_name(f"{file.name}.reason").stat().st_size > 0
+            outcome = decode(file.read_bytes())
+            assert isinstance(outcome, Reading)
+            found.setdefault(outcome.account, []).extend(outcome.bodies)
+        return found
+
+
+def digits(amount: str | Decimal | None) -> str | None:
+    """An exact amount as either database gives it, in plain digits."""
+    return format(amount, "f") if isinstance(amount, Decimal) else amount
+
+
+@contextmanager
+def crowd(home: Path, accounts: int, database_url: str | None = None) -> Iterator[Crowd]:
+    """So many accounts, with an installation and an exchange of their own."""
+    home.mkdir(parents=True)
+    exchange = Exchange(accounts, 7, limits=NO_LIMITS, refuse_replays=False)
+    with SandboxServer(exchange) as server:
+        program = Program(home, server, database_url or f"sqlite:///{home / 'state' / 'balances.db'}")
+        for name in SINGLE:
+            del program.environ[name]
+        config = home / "crowd.toml"
+        config.touch(mode=0o600)
+        config.write_text(
+            "".join(
+                f'[accounts.{account.name}]\napi_key = "{account.api_key}"\napi_secret = "{account.api_secret}"\n'
+                for account in exchange.accounts
+            )
+        )
+        program.environ["BINGX_ETL_CONFIG"] = str(config)
+        yield Crowd(program)
+
+
+def all_text(database_url: str) -> bytes:
+    """Every value of every table of the database, bodies unpacked."""
+    return b"\n".join(_bytes(value) for value in _values(database_url))
+
+
+def _values(database_url: str) -> Iterator[Any]:
+    if database_url.startswith("sqlite:///"):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as there:
+            query: Callable[[str], Sequence[Any]] = lambda sql: there.execute(sql).fetchall()  # noqa: E731
+            yield from _of_tables(query, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+    else:
+        with psycopg.connect(database_url) as there:
+            query = lambda sql: there.execute(sql.encode()).fetchall()  # noqa: E731
+            yield from _of_tables(query, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+
+def _of_tables(query: Callable[[str], Sequence[Any]], tables: str) -> Iterator[Any]:
+    for (table,) in query(tables):
+        for row in query(f'SELECT * FROM "{table}"'):
+            yield from row
+            if table == "payload":
+                yield payload.decode(row[2], bytes(row[3]))
+
+
+def _bytes(value: object) -> bytes:
+    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode(errors="surrogatepass")
