@@ -113,23 +113,25 @@ class Extraction:
 
     def _dispatch(self, now: float) -> Iterable[Outcome]:
         """Send what is due. Yields the failures of those whose time is over before they could be sent."""
-        while self._waiting and self._waiting[0][0] <= now and len(self._asking) < MAX_WORKERS:
-            job = self._waiting[0][2]
+        due: list[tuple[float, int, Job]] = []
+        while self._waiting and self._waiting[0][0] <= now and len(self._asking) + len(due) < MAX_WORKERS:
+            entry = heapq.heappop(self._waiting)
+            job = entry[2]
             if job.is_over():
-                heapq.heappop(self._waiting)
                 yield job.given_up()
                 continue
             blocked = still_blocked(self._clock.now(), self._host.memory.blocked_until, job.memory.blocked_until)
             if blocked is not None:
-                heapq.heappop(self._waiting)
                 trouble = RateLimited(Reason.RATE_LIMITED, f"limited until {instant_text(blocked)}", blocked)
                 yield from self._again(job, trouble, (blocked - self._clock.now()).total_seconds())
                 continue
-            sent_at = self._clock.monotonic()
-            self._free_at = self._plan.limiter.take(sent_at)
-            if self._free_at > sent_at:
-                return
-            heapq.heappop(self._waiting)
+            due.append(entry)
+        if not due:
+            return
+        free, self._free_at = self._plan.limiter.take_some(self._clock.monotonic(), len(due))
+        for entry in due[free:]:
+            heapq.heappush(self._waiting, entry)
+        for _, _, job in due[:free]:
             job.attempts += 1
             job.first_at = job.first_at or self._clock.now()
             self._send(job, now, partial(self._ask, job))

@@ -12,7 +12,9 @@ def make_private_directory(directory: Path) -> None:
     if directory.is_dir():
         return
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        for above in reversed([each for each in directory.parents if not each.is_dir()]):
+            above.mkdir(exist_ok=True)
+            flush_directory(above.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
         flush_directory(directory.parent)
     except OSError as error:
@@ -23,26 +25,13 @@ def make_private_directory(directory: Path) -> None:
 
 def write_and_flush(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, and wait until its bytes are on the disk. Raises OSError."""
-    write_file(path, content)
-    flush_file(path)
-
-
-def flush_file(path: Path) -> None:
-    """Wait until the bytes of a file are on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, as far as the system's memory. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
+        # By the descriptor: by now another process may have given the file its final name.
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -5,6 +5,8 @@ import logging
 import os
 import threading
 from array import array
+from bisect import bisect_left, bisect_right
+from itertools import repeat
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -33,10 +35,17 @@ class SlidingWindow:
 
         ``now`` is of the monotonic clock.
         """
+        return self.take_some(now, 1)[1]
+
+    def take_some(self, now: float, wanted: int) -> tuple[int, float]:
+        """Count as many as may be sent now, at most ``wanted``.
+
+        Returns their number, and ``now`` where it is all of them, else when the next one may be sent.
+        """
         with self._lock:
             if self._file is not None:
                 try:
-                    free_at = self._take_together(self._file, now)
+                    taken = self._take_together(self._file, now, wanted)
                 except OSError as error:
                     if not self._is_alone:
                         why = error.strerror
@@ -44,29 +53,30 @@ class SlidingWindow:
                     self._is_alone = True
                 else:
                     self._is_alone = False
-                    return free_at
-            return self._take(now)
+                    return taken
+            return self._take(now, wanted)
 
-    def _take(self, now: float) -> float:
+    def _take(self, now: float, wanted: int) -> tuple[int, float]:
         # ``now`` was looked up before it was our turn: another process may have been faster. Times that are still far
         # from coming are of an earlier boot.
-        self._sent = array("d", (at for at in self._sent if at - self.seconds < now < at + self.seconds))
-        if len(self._sent) >= self.requests:
-            return self._sent[-self.requests] + self.seconds
-        self._sent.append(max(now, self._sent[-1]) if self._sent else now)
-        return now
+        sent = self._sent = self._sent[bisect_right(self._sent, now, key=lambda at: at + self.seconds) :]
+        del sent[bisect_left(sent, now + self.seconds) :]
+        free = min(wanted, max(0, self.requests - len(sent)))
+        if free:
+            sent.extend(repeat(max(now, sent[-1]) if sent else now, free))
+        return free, now if free == wanted else sent[-self.requests] + self.seconds
 
-    def _take_together(self, file: Path, now: float) -> float:
+    def _take_together(self, file: Path, now: float, wanted: int) -> tuple[int, float]:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             there = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             self._sent = array("d", there[: len(there) // 8 * 8])
-            free_at = self._take(now)
-            if free_at == now:
+            free, free_at = self._take(now, wanted)
+            if free:
                 content = self._sent.tobytes()
                 os.pwrite(descriptor, content, 0)
                 os.ftruncate(descriptor, len(content))
-            return free_at
+            return free, free_at
         finally:
             os.close(descriptor)

@@ -37,7 +37,7 @@ class Recorded:
 
 @dataclass(slots=True)
 class Slot:
-    """One slot of the accounts: what is in the spool, or was refused by its disk, and what became of it so far."""
+    """One slot of the accounts: what is in the spool, or was refused by its disk, and what became of it when stored."""
 
     entries: list[Entry] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
@@ -88,8 +88,10 @@ class Recorder:
         Takes what :meth:`read` takes.
         """
         slot = self.read(accounts, keyless, stop, progress)
-        stored = Stored() if stop.is_set() and slot.disk is None else self.store([slot])
-        return slot, stored
+        if stop.is_set() and slot.disk is None:
+            slot.recorded = [self._recorded(entry, None) for entry in slot.entries]
+            return slot, Stored()
+        return slot, self.store([slot])
 
     def read(
         self,
@@ -139,7 +141,6 @@ class Recorder:
         if refusal is not None and slot.disk is None:
             slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
         slot.entries += kept
-        slot.recorded += [self._recorded(entry, None, waiting=True) for entry in kept]
 
     def store(self, slots: Sequence[Slot]) -> Stored:
         """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it."""
@@ -162,12 +163,8 @@ class Recorder:
             stored.trouble = error
         taken = {key for key, loaded in results.items() if loaded.waits is None}
         stored.lost = [entry.outcome for entry in unspooled if entry.name not in taken]
-        waiting = set(self._loader.spool.names())
         for slot in slots:
-            slot.recorded = [
-                self._recorded(entry, results.get(entry.name), waiting=not entry.spooled or entry.name in waiting)
-                for entry in slot.entries
-            ]
+            slot.recorded = [self._recorded(entry, results.get(entry.name)) for entry in slot.entries]
         return stored
 
     def _set_aside(self, outcome: Outcome, reason: str, detail: str) -> None:
@@ -196,7 +193,7 @@ class Recorder:
             last_at=now,
         )
 
-    def _recorded(self, entry: Entry, loaded: Loaded | None, *, waiting: bool) -> Recorded:
+    def _recorded(self, entry: Entry, loaded: Loaded | None) -> Recorded:
         if loaded is not None and (loaded.snapshot or loaded.failure):
             return Recorded(
                 entry.outcome,
@@ -207,6 +204,7 @@ class Recorder:
                 waits=loaded.waits,
             )
         # Not loaded by us: it waits, or another process that drained the same spool has stored it.
+        waiting = not entry.spooled or self._loader.spool.has(entry.name)
         waits = loaded.waits if loaded else None
         if isinstance(entry.outcome, Failure):
             return Recorded(entry.outcome, None, entry.outcome, stored=not waiting, waits=waits)

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, flush_file, make_private_directory, write_and_flush, write_file
+from etl.files import flush_directory, make_private_directory, write_and_flush
 from etl.grid import to_ms
 from etl.model import Failure, Outcome, Reading
 
@@ -88,16 +88,16 @@ class Spool:
             raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
 
     def write(self, outcome: Outcome) -> Draft:
-        """Write an outcome down at once, whole but not flushed: enough to outlive this process, not a power cut.
+        """Write an outcome down at once, and wait until its bytes are on the disk; its name is not yet final.
 
-        May be called from several threads. :meth:`keep` does the rest.
+        May be called from several threads, which then wait for the disk together. :meth:`keep` does the rest.
         """
         # By slot, then by the time it was read: the order of names is the order in which outcomes win.
         slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
         name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
         try:
-            write_file(self._unfinished(name), encode(outcome))
+            write_and_flush(self._unfinished(name), encode(outcome))
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._unfinished(name).unlink(missing_ok=True)
@@ -105,7 +105,7 @@ class Spool:
         return Draft(outcome, name, None)
 
     def keep(self, drafts: Sequence[Draft]) -> tuple[list[Entry], OSError | None]:
-        """Flush a group and give each file its final name; an outcome that the disk refused is not spooled.
+        """Give each file of a group its final name; an outcome that the disk refused is not spooled.
 
         The second value is the disk's last refusal, if there was any. The directory is flushed once for the group.
         """
@@ -130,12 +130,9 @@ class Spool:
     def _finish(self, name: str) -> OSError | None:
         unfinished = self._unfinished(name)
         try:
-            flush_file(unfinished)
             unfinished.rename(self.directory / name)
         except FileNotFoundError:
-            # Another process saw it whole and adopted it: it is in the spool, or already in the history.
-            with contextlib.suppress(FileNotFoundError):
-                flush_file(self.directory / name)
+            pass  # another process saw it whole and adopted it: it is in the spool, or already in the history
         except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
@@ -144,6 +141,10 @@ class Spool:
 
     def _unfinished(self, name: str) -> Path:
         return self.directory / f".{name}{UNFINISHED}"
+
+    def has(self, name: str) -> bool:
+        """Whether the file of that name waits; False also where another process has stored or quarantined it."""
+        return (self.directory / name).exists()
 
     def depth(self) -> int:
         """How many outcomes wait."""

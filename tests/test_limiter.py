@@ -1,5 +1,7 @@
 """The sliding window."""
 
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,18 @@ def test_times_of_an_earlier_boot_do_not_count(tmp_path: Path) -> None:
     assert SlidingWindow(1, 10, tmp_path / "limit").take(3.0) == 3.0
 
 
+@given(st.integers(1, 20), st.lists(st.tuples(st.floats(0, 2), st.integers(1, 9)), min_size=1, max_size=200))
+def test_taken_together_they_are_no_more_than_one_by_one(requests: int, asked: list[tuple[float, int]]) -> None:
+    together, apart = SlidingWindow(requests, 10), SlidingWindow(requests, 10)
+    now = 0.0
+    for pause, wanted in asked:
+        now += pause
+        taken, free_at = together.take_some(now, wanted)
+        assert taken == sum(apart.take(now) == now for _ in range(wanted))
+        assert (free_at == now) == (taken == wanted)
+        assert free_at == now or free_at == apart.take(now)
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 17])
 def test_a_damaged_file_holds_nothing_up(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "limit").write_bytes(content)
@@ -60,3 +74,22 @@ def test_without_its_file_each_process_counts_for_itself(tmp_path: Path) -> None
     window = SlidingWindow(1, 10, tmp_path / "nowhere" / "limit")
     assert window.take(3.0) == 3.0
     assert window.take(3.0) > 13.0
+
+
+def test_processes_that_count_at_the_same_moment_take_turns(tmp_path: Path) -> None:
+    window, turns = SlidingWindow(1, 10, tmp_path / "limit"), list[str]()
+    assert window.take(3.0) == 3.0
+
+    def take() -> None:
+        assert window.take(14.0) == 14.0
+        turns.append("taken")
+
+    with (tmp_path / "limit").open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(0.3)
+        turns.append("let go")
+        fcntl.flock(other, fcntl.LOCK_UN)
+        thread.join(10)
+    assert turns == ["let go", "taken"]
