@@ -95,6 +95,10 @@ torture: venv  ## the long form of tests/trust: sweeps, models and faults; SECON
 	    $(BIN)/python -m pytest -n auto -o timeout=$$(($(SECONDS) + 600)) $(NO_SKIPS) tests/trust $(ARGS)
 	@$(BIN)/python -m tests.trust build/torture
 
+.PHONY: mutants
+mutants: venv  ## is a test red for each safeguard that is taken away? ARGS="--json", ARGS=fsync for some of them
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: format
 format: venv  ## put the code into its one layout, and mend what can be mended by itself
 	@$(BIN)/python -m ruff format .

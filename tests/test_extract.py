@@ -224,6 +224,24 @@ def test_retries_end_with_the_slot_and_its_failure_is_filed_under_it(tmp_path: P
     assert all(slot_of(at, INTERVAL) == SLOT for _, at, _ in world.asked)
 
 
+def test_what_cannot_be_asked_again_within_its_slot_has_its_failure_at_once(tmp_path: Path) -> None:
+    end = SLOT + timedelta(seconds=INTERVAL)
+    world = World(tmp_path, end - timedelta(seconds=200))
+    world.scripts["main"] = lambda _: RateLimited(Reason.RATE_LIMITED, "code 100410", end + timedelta(seconds=60))
+    outcome = failed(world.run("main", retry_for=500)["main"])
+    assert outcome.reason is Reason.RATE_LIMITED
+    assert outcome.last_at < end, "there would be time left to retry, but no slot"
+
+
+def test_whose_turn_comes_when_the_slot_is_over_is_not_asked(tmp_path: Path) -> None:
+    world = World(tmp_path, SLOT + timedelta(seconds=INTERVAL - 8))
+    world.speed = 20.0
+    outcomes = world.run("main", "other", limit=1)
+    assert len(world.asked) == 1
+    [left_out] = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
+    assert (left_out.slot_at, left_out.reason, left_out.attempts) == (SLOT, Reason.OVERRUN, 0)
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_a_request_that_leaves_when_the_slot_has_just_ended_is_filed_where_it_left(world: World, attempt: int) -> None:
     late = SLOT + timedelta(seconds=INTERVAL, milliseconds=1)

@@ -9,6 +9,7 @@ import pytest
 
 from etl.errors import CannotCreate
 from etl.files import make_private_directory, replace_file, write_and_flush
+from tests.disk import Disk
 
 
 @pytest.fixture(params=[0, 0o022, 0o077])
@@ -66,3 +67,14 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotCreate, match=str(tmp_path / place)):
         make_private_directory(tmp_path / place)
+
+
+def test_new_content_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"old")
+    with monkeypatch.context() as patch:
+        disk = Disk(patch)
+        replace_file(path, b"new")
+    assert -1 < disk.last("write", path) < disk.last("flush", path) < disk.last("name", path)

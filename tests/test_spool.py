@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from etl.errors import CannotCreate, NotUnderstood
 from etl.model import Outcome
 from etl.spool import ABANDONED_AFTER_SECONDS, FromTheFuture, Spool, decode, encode
+from tests.disk import Disk
 from tests.values import ASKED, SLOT, failure, reading
 
 
@@ -222,3 +223,28 @@ def test_a_directory_that_cannot_be_flushed_is_said_and_loses_nothing(
     assert [entry.spooled for entry in entries] == [True]
     assert refusal is not None
     assert outcomes(spool) == [reading()]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts_as_kept(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        disk = Disk(patch)
+        entries, refusal = spool.put([reading(), failure(), reading(account="other")])
+    assert refusal is None
+    for entry in entries:
+        path = spool.directory / entry.name
+        assert disk.last("write", path) < disk.last("flush", path) < disk.last("name", path)
+        assert disk.last("name", path) < disk.last("flush", spool.directory)
+
+
+def test_what_is_set_aside_is_on_the_disk_with_its_reason(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.put([reading()])
+    [name] = spool.names()
+    with monkeypatch.context() as patch:
+        disk = Disk(patch)
+        spool.quarantine(name, "why", "because")
+    aside = spool.quarantine_directory / name
+    reason = spool.quarantine_directory / f"{name}.reason"
+    assert disk.last("write", reason) < disk.last("flush", reason) < disk.last("name", aside)
+    assert disk.last("name", aside) < disk.last("flush", spool.quarantine_directory)

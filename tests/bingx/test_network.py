@@ -432,3 +432,9 @@ def test_a_request_counts_from_when_it_was_sent_and_not_from_when_it_was_wanted(
     with RawServer(behave) as server:
         fetched = client_of(server.url).balances(CREDENTIAL, 0)
     assert 300 <= fetched.latency_ms < 1000
+
+
+def test_nothing_below_the_signature_sends_a_request_again(client_of: Make) -> None:
+    with RawServer(once(b"")) as server, pytest.raises(Unreachable):
+        client_of(server.url).balances(CREDENTIAL, 0)
+    assert (server.connections, len(server.heads)) == (1, 1), "a second one would carry an old timestamp"
