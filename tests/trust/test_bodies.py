@@ -267,7 +267,8 @@ TOKENS = st.sampled_from(
     [
         b"NaN", b"-Infinity", b"1e999999999", b"-0", b"null", b"true", b'""', b"[]", b"{}", b'"\\ud800"', b"\xff",
         b"\0", b'"sopt"', b'"code":0,', b'"data":', b"[" * 2000, b'{"a":' * 2000, b"9" * 5000, b"\xef\xbb\xbf",
-        b"\xed\xa0\x80", b'"total":2,', b"0.0", b'"0"', b",", b'"', b"\\", b"}", b"]", b"\n", "１".encode(), b"1,000.5", b"+1", b"1_0",
+        b"\xed\xa0\x80", b'"total":2,', b"0.0", b'"0"', b",", b'"', b"\\", b"}", b"]", b"\n",
+        "１".encode(), b"1,000.5", b"+1", b"1_0",
     ]
 )  # fmt: skip
 
