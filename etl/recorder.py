@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from etl.batch import Loaded, failure_of
 from etl.clock import Clock
 from etl.errors import Disk, DiskError, EtlError, NotUnderstood
 from etl.extract import Extraction
 from etl.grid import slot_of
 from etl.judge import judge
-from etl.load import Loaded, Loader, failure_of
+from etl.load import Loader
 from etl.model import Failure, Outcome, Reading, Reason, Snapshot
 from etl.patience import Plan
 from etl.remembered import Remembered

@@ -1,20 +1,18 @@
 """Outcomes on disk: from :meth:`Spool.put` on, a reading cannot be lost; it goes only after the history has it.
 
-One file per outcome. Format 1: a line ``bingx-etl-spool 1 <SHA-256 of the rest>``, a line of JSON with the fields,
-then the raw bodies, byte for byte, so that a person can read them with ``cat``. A file appears under its final name by
-rename when it is whole and on the disk; one that was whole but not yet renamed when its writer died is adopted.
+One file per outcome (:mod:`etl.spool_file`). It gets its final name by rename when it is whole and on the disk; one that
+was whole but not yet renamed when its writer died is adopted.
 """
 
 import contextlib
-import hashlib
-import itertools
+import heapq
 import logging
+import math
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,22 +21,15 @@ import msgspec
 from etl.errors import DiskError, NotUnderstood
 from etl.files import flush_directory, make_private_directory, write_and_flush
 from etl.grid import to_ms
-from etl.model import Failure, Outcome, Reading
+from etl.model import Outcome, Reading
+from etl.spool_file import FromTheFuture, decode, encode
 
 log = logging.getLogger(__name__)
 
-MAGIC = b"bingx-etl-spool"
-HEAD = re.compile(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC)
-FORMAT = 1
 SUFFIX = ".outcome"
 UNFINISHED = ".unfinished"
 # A file still without its final name after this long belongs to a writer that died while writing it.
 ABANDONED_AFTER_SECONDS = 600
-KINDS: dict[str, type[Outcome]] = {"reading": Reading, "failure": Failure}
-
-
-class FromTheFuture(NotUnderstood):
-    """A spool file of a later program than this one: it waits in place until the program is upgraded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +137,38 @@ class Spool:
         """Whether the file of that name waits; False also where another process has stored or quarantined it."""
         return (self.directory / name).exists()
 
+    def waits_since(self, name: str) -> float:
+        """When a file was written, in Unix seconds; the distant future where it does not wait any more."""
+        try:
+            return (self.directory / name).stat().st_mtime
+        except FileNotFoundError:
+            return math.inf
+
     def depth(self) -> int:
         """How many outcomes wait."""
-        return len(self.names())
+        return sum(1 for _ in self._waiting())
 
-    def names(self) -> list[str]:
-        """The files that wait, oldest slot first, after adopting what a writer that died had finished."""
+    def names(self, after: str = "", most: int | None = None) -> list[str]:
+        """The files that wait, oldest slot first, after adopting what a writer that died had finished.
+
+        Of very many, the first ``most`` of those after a name.
+        """
+        found = (name for name in self._waiting() if name > after)
+        return sorted(found) if most is None else heapq.nsmallest(most, found)
+
+    def _waiting(self) -> Iterator[str]:
         try:
-            found = os.listdir(self.directory)
+            with os.scandir(self.directory) as found:
+                for entry in found:
+                    name = entry.name
+                    if name.endswith(SUFFIX) and not name.startswith("."):
+                        yield name
+                    elif name.endswith(UNFINISHED) and (adopted := self._adopt(name)):
+                        yield adopted
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             log.error("cannot read the spool %s: %s", self.directory, error.strerror)
-            return []
-        names = [name for name in found if name.endswith(SUFFIX) and not name.startswith(".")]
-        adopted = [self._adopt(name) for name in found if name.endswith(UNFINISHED)]
-        return sorted([*names, *filter(None, adopted)])
 
     def _adopt(self, unfinished: str) -> str | None:
         path = self.directory / unfinished
@@ -263,38 +270,3 @@ class Spool:
             flush_directory(self.directory)
         except OSError as error:
             raise DiskError(f"cannot release {name}: {error.strerror}") from None
-
-
-def encode(outcome: Outcome) -> bytes:
-    """An outcome in the present format."""
-    bodies: tuple[bytes, ...] = ()
-    if isinstance(outcome, Reading):
-        bodies, outcome = outcome.bodies, replace(outcome, bodies=())
-    fields = msgspec.to_builtins(outcome)
-    fields["kind"] = next(kind for kind, cls in KINDS.items() if isinstance(outcome, cls))
-    fields["bodies"] = [len(body) for body in bodies]
-    rest = msgspec.json.encode(fields) + b"\n" + b"".join(bodies)
-    return b"%s %d %s\n" % (MAGIC, FORMAT, hashlib.sha256(rest).hexdigest().encode()) + rest
-
-
-def decode(data: bytes) -> Outcome:
-    """An outcome read back; NotUnderstood where a byte is missing or changed, FromTheFuture for a later format."""
-    head, _, rest = data.partition(b"\n")
-    match = HEAD.fullmatch(head)
-    if match is None:
-        raise NotUnderstood("not a spool file, or its first line is damaged")
-    if int(match[1]) > FORMAT:
-        raise FromTheFuture(f"format {int(match[1])} is newer than this program's {FORMAT}")
-    if hashlib.sha256(rest).hexdigest().encode() != match[2]:
-        raise NotUnderstood("damaged: its checksum does not match")
-    line, _, raw = rest.partition(b"\n")
-    try:
-        fields = msgspec.json.decode(line)
-        lengths = fields.pop("bodies")
-        if fields["kind"] == "reading":
-            ends = list(itertools.accumulate(lengths))
-            fields["bodies"] = tuple(raw[end - size : end] for size, end in zip(lengths, ends, strict=True))
-            return msgspec.convert(fields, Reading, builtin_types=(bytes,))
-        return msgspec.convert(fields, KINDS[fields["kind"]])
-    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
-        raise NotUnderstood(f"whole, but not an outcome: {type(error).__name__}") from None

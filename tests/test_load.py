@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from etl.batch import Loaded
 from etl.bingx.answers import parse_overview
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable
-from etl.load import BATCH, Loaded, Loader
+from etl.load import BATCH, Loader
 from etl.model import Environment, Outcome, Reason, Status
 from etl.remembered import AccountMemory, HostMemory, Remembered
 from etl.spool import Spool

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from etl.errors import CannotCreate, NotUnderstood
 from etl.model import Outcome
-from etl.spool import ABANDONED_AFTER_SECONDS, FromTheFuture, Spool, decode, encode
+from etl.spool import ABANDONED_AFTER_SECONDS, Spool
+from etl.spool_file import FromTheFuture, decode, encode
 from tests.disk import Disk
 from tests.values import ASKED, SLOT, failure, reading
 

@@ -1,17 +1,18 @@
 """``spool``: what waits on disk, and what was not understood."""
 
 import sys
+import time
 from collections import Counter
 
 import click
 
+from etl.batch import Loaded
 from etl.bootstrap import build_loader, build_spool
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import BY_REASON, Exit, most_needing
 from etl.cli.output import format_option, write
 from etl.cli.progress import progress_of
 from etl.errors import DiskError
-from etl.load import Loaded
 from etl.model import Failure
 from etl.settings import Settings
 from etl.spool import Spool
@@ -53,11 +54,11 @@ def load() -> int:
     """
     chosen = settings()
     loader, box = build_loader(chosen), open_spool(chosen)
-    before, aside_before = set(box.names()), {item.name for item in box.quarantined()}
+    aside_before, began = {item.name for item in box.quarantined()}, time.time()
     counts: Counter[str] = Counter()
     refused: list[Failure] = []
     waits: set[str] = set()
-    with progress_of("storing", len(before)) as advance:
+    with progress_of("storing", box.depth()) as advance:
 
         def report(result: Loaded) -> None:
             # Of those that are stored only their number is kept: after an outage there are very many.
@@ -72,7 +73,7 @@ def load() -> int:
         loader.load(report=report)
     # Files that are damaged are set aside before they can be loaded, and files of a later program are passed over.
     aside = [item for item in box.quarantined() if item.name not in aside_before]
-    waiting = before & set(box.names())
+    waiting = [name for name in box.names() if box.waits_since(name) < began]
     sys.stderr.write(
         f"stored {counts['stored']}, duplicates of a slot that had its snapshot {counts['duplicates']}, "
         f"quarantined {len(aside)}, "

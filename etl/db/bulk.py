@@ -12,9 +12,9 @@ VALUES_IN_STATEMENT = 1000
 """How many values are written into one list of a statement: far from every limit, and enough to make statements few."""
 
 
-def insert_or_skip(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - the two classes share no base
+def insert_or_skip(dialect: str, table: Table) -> Any:  # noqa: ANN401 - the two classes share no base
     """An INSERT that leaves rows that conflict with another alone."""
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - costs time at every start, and most installations have no PostgreSQL
 

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, select, true
+from sqlalchemy import ColumnElement, Connection, bindparam, select, true
 
 from etl.db.bulk import chunks
 from etl.db.schema import account, schedule
 from etl.model import Environment, Schedule, StoredAccount
 
+_IS_NAMED = account.c.name.in_(bindparam("names", expanding=True))
 _WITH_SCHEDULES = (
     select(account, schedule.c.interval_seconds, schedule.c.valid_from, schedule.c.valid_to)
     .join_from(account, schedule, isouter=True)
@@ -19,12 +20,12 @@ _WITH_SCHEDULES = (
 
 def accounts_named(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, StoredAccount]:
     """The accounts of these names, for those that are known; locked until the transaction ends where that is asked."""
-    return _accounts(connection, account.c.name.in_(list(names)), lock=lock)
+    return _accounts(connection, _IS_NAMED, {"names": list(names)}, lock=lock)
 
 
 def all_accounts(connection: Connection) -> dict[str, StoredAccount]:
     """Every account by its name, in order of names."""
-    return dict(sorted(_accounts(connection, true(), lock=False).items()))
+    return dict(sorted(_accounts(connection, true(), {}, lock=False).items()))
 
 
 def schedules_of(connection: Connection, account_ids: Iterable[int]) -> Mapping[int, dict[datetime, Schedule]]:
@@ -37,12 +38,15 @@ def schedules_of(connection: Connection, account_ids: Iterable[int]) -> Mapping[
     return found
 
 
-def _accounts(connection: Connection, wanted: ColumnElement[bool], *, lock: bool) -> dict[str, StoredAccount]:
+def _accounts(
+    connection: Connection, wanted: ColumnElement[bool], given: Mapping[str, object], *, lock: bool
+) -> dict[str, StoredAccount]:
     if lock:
         # Before their schedules are looked at: whoever held the lock may have changed them.
-        connection.execute(select(account.c.id).where(wanted).order_by(account.c.id).with_for_update(key_share=True))
+        rows = select(account.c.id).where(wanted).order_by(account.c.id).with_for_update(key_share=True)
+        connection.execute(rows, given)
     found: dict[str, StoredAccount] = {}
-    for row in connection.execute(_WITH_SCHEDULES.where(wanted)):
+    for row in connection.execute(_WITH_SCHEDULES.where(wanted), given):
         known = found.get(row.name)
         schedules = known.schedules if known else ()
         if row.interval_seconds is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, tuple_
@@ -62,7 +63,6 @@ def _add_distinct(
 
 def _insert(connection: Connection, entries: Sequence[_Entry], recorded_at: datetime) -> dict[Key, int]:
     """The ids of those that were inserted; the others' slots have their snapshot."""
-    statement = insert_or_skip(connection, snapshot).returning(snapshot.c.id, snapshot.c.account_id, snapshot.c.slot_at)
     rows = [
         {
             "account_id": entry.key[0],
@@ -80,7 +80,15 @@ def _insert(connection: Connection, entries: Sequence[_Entry], recorded_at: date
         for entry in entries
         for s in (entry.snapshot,)
     ]
-    return {(row.account_id, row.slot_at): row.id for row in connection.execute(statement, rows)}
+    return {
+        (row.account_id, row.slot_at): row.id
+        for row in connection.execute(_insert_or_skip(connection.dialect.name), rows)
+    }
+
+
+@cache
+def _insert_or_skip(dialect: str) -> Any:  # noqa: ANN401 - the two classes share no base
+    return insert_or_skip(dialect, snapshot).returning(snapshot.c.id, snapshot.c.account_id, snapshot.c.slot_at)
 
 
 def _existing(connection: Connection, entries: Sequence[_Entry]) -> dict[Key, Row[Any]]:

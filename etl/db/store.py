@@ -58,7 +58,7 @@ class SqlTransaction:
                 if name not in known
             ]
             if new:
-                self._connection.execute(insert_or_skip(self._connection, account), new)
+                self._connection.execute(insert_or_skip(self._connection.dialect.name, account), new)
             stored |= accounts_named(self._connection, names, lock=True)
         return stored
 
@@ -131,5 +131,5 @@ class SqlTransaction:
         ]
         if rows:
             # Asked to return something, SQLAlchemy writes many rows into one statement.
-            statement = insert_or_skip(self._connection, failure).returning(failure.c.account_id)
+            statement = insert_or_skip(self._connection.dialect.name, failure).returning(failure.c.account_id)
             self._connection.execute(statement, rows)
