@@ -15,6 +15,7 @@ from etl.db.url import Address
 from etl.errors import DatabaseUnavailable, EtlError, RecordRefused, SchemaNotAtHead, SettingsError
 
 UPGRADE = "run `bingx-etl db upgrade`"
+CORRUPT = "is damaged: move it away and restore a backup"
 
 _SQLITE_WORDS = {
     "SQLITE_BUSY": "is locked: another program is reading or writing it",
@@ -24,7 +25,7 @@ _SQLITE_WORDS = {
     "SQLITE_CANTOPEN": "cannot be opened: look at the modes of the file and its directory",
     "SQLITE_PERM": "cannot be opened: look at the modes of the file and its directory",
     "SQLITE_NOTADB": "is no SQLite database: move it away, or restore a backup",
-    "SQLITE_CORRUPT": "is damaged: move it away and restore a backup",
+    "SQLITE_CORRUPT": CORRUPT,
     "SQLITE_IOERR": "cannot be read or written: the disk reports an input or output error",
     "SQLITE_PROTOCOL": "is locked: another program is reading or writing it",
     "SQLITE_NOMEM": "cannot be used: there is not enough memory",

@@ -4,10 +4,14 @@ The real spool, loader and store, as the program wires them, in front of real da
 memory, so that a test knows of every answer what must have become of it.
 """
 
+import json
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,19 +24,23 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import psycopg
 import pytest
+from psycopg import sql
+from sqlalchemy import make_url
 
+from etl.batch import Loaded
 from etl.bootstrap import build_loader, build_remembered
 from etl.clock import Clock
 from etl.db import engine, migrate, payload
-from etl.errors import TryAgain, Unavailable
+from etl.db.schema import HEAD
+from etl.errors import EtlError, TryAgain, Unavailable
 from etl.limiter import SlidingWindow
-from etl.load import Loaded
 from etl.model import Environment, Fetched, Reading
 from etl.patience import Plan
 from etl.recorder import Recorder, Stored
 from etl.settings import read_settings
-from etl.spool import decode
+from etl.spool_file import decode
 from tests.cli.program import unix
 from tests.postgres import NOBODY, PostgresServer, _own_server, _wait_for
 from tests.reading import rows
@@ -121,6 +129,19 @@ class Site:
     def waiting(self) -> list[str]:
         """The files of the spool."""
         return self.loader.spool.names()
+
+    def put_back(self, slots: set[Slot]) -> None:
+        """A person has put an older history back: these slots are all that it, and the spool, can know of."""
+        for known in (self.answered, self.bodies, self._seen):
+            for slot in set(known) - slots:
+                del known[slot]
+        first = min(slot for _, slot in slots)
+        self.refused = {slot for slot in self.refused if ("main", slot[1]) in slots and slot[1] >= first}
+
+    def follow(self, other: "Site") -> None:
+        """Go on where another host has got to, at the same exchange."""
+        self.now, self._number, self.refused = other.now, other._number, other.refused
+        self.answered, self.bodies, self._seen = other.answered, other.bodies, other._seen
 
     # --- what must be true
 
@@ -411,3 +432,192 @@ def mortal() -> Iterator[tuple[PostgresServer, Callable[[], None], Callable[[], 
                 running.wait(30)
     finally:
         shutil.rmtree(home)
+
+
+# --- locked, read-only, of another release --------------------------------------------------------------------------
+
+HOLDER = """
+import json, sys
+url, statements = json.loads(sys.stdin.readline())
+if url.startswith("sqlite:///"):
+    import sqlite3
+    there = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+else:
+    import psycopg
+    there = psycopg.connect(url)
+for statement in statements:
+    there.execute(statement).fetchall() if statement.startswith("SELECT") else there.execute(statement)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+# More than fits into a small cache, so that the file is half changed, with a journal beside it, when it is killed.
+FILL = (
+    "CREATE TABLE x AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+    " SELECT i, hex(randomblob(100)) FROM n"
+)
+
+
+@contextmanager
+def held(url: str, *statements: str) -> Iterator[None]:
+    """Another process has said this to the database and went no further; at the end it is killed, as it stands."""
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            other.stdin.write(json.dumps([url, statements]) + "\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "held\n"
+            yield
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statements"),
+    [
+        pytest.param("sqlite", ["BEGIN EXCLUSIVE"], id="SQLite, locked"),
+        pytest.param("sqlite", ["PRAGMA cache_size = 1", "BEGIN IMMEDIATE", FILL], id="SQLite, half written"),
+        pytest.param("sqlite", ["BEGIN", "SELECT count(*) FROM snapshot"], id="SQLite, an open reader"),
+        pytest.param("postgresql", ["LOCK TABLE snapshot"], id="PostgreSQL, a table"),
+        pytest.param("postgresql", ["LOCK TABLE alembic_version"], id="PostgreSQL, an upgrade"),
+        pytest.param("postgresql", ["SELECT * FROM account FOR UPDATE"], id="PostgreSQL, rows"),
+    ],
+)
+def test_a_lock_that_is_held_for_a_minute(
+    tmp_path: Path, new_database: Callable[..., str], dialect: str, statements: list[str], long_seconds: float
+) -> None:
+    """In the short form both the minute and the patience are shorter."""
+    url = new_database(dialect)
+    with pytest.MonkeyPatch.context() as patch:
+        if not long_seconds:
+            patience(patch, lock=0.2)
+        site = Site(tmp_path / "site", url)
+        assert site.tick().trouble is None
+        with held(url, *statements):
+            ends = time.monotonic() + (60 if long_seconds else 0.5)
+            while time.monotonic() < ends:
+                assert "is locked" in waits(site.tick())
+    site.restart()
+    site.settle()
+
+
+def test_a_role_that_may_only_read_and_a_server_that_lets_nobody_write(
+    tmp_path: Path, new_database: Callable[..., str], postgres_server: PostgresServer
+) -> None:
+    url = new_database("postgresql")
+    name = f"reader_{secrets.token_hex(4)}"
+    database, role = sql.Identifier(str(make_url(url).database)), sql.Identifier(name)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(name)))
+        try:
+            admin.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(role))
+            as_reader = make_url(url).set(username=name, password=name).render_as_string(hide_password=False)
+            site = Site(tmp_path / "site", as_reader, url)
+            words = waits(site.tick())
+            assert "does not permit" in words
+            assert name not in words
+            admin.execute(sql.SQL("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}").format(role))
+            admin.execute(sql.SQL("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {}").format(role))
+            postgres_server.run(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+            assert "is read-only" in waits(site.tick())
+            postgres_server.run(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
+            site.settle()
+        finally:
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(role))
+            admin.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@pytest.mark.parametrize(("revision", "word"), [("0000", "older"), ("9999", "newer")])
+def test_a_schema_that_changes_under_a_recorder_that_stays(
+    tmp_path: Path, database_url: str, revision: str, word: str
+) -> None:
+    site = Site(tmp_path / "site", database_url)
+    assert site.tick().trouble is None
+    rows(database_url, f"UPDATE alembic_version SET version_num = '{revision}'")
+    for _ in range(3):
+        stored = site.tick()
+        assert isinstance(stored.trouble, EtlError)
+        # An older one of SQLite's is upgraded by itself, and this one is from a release that never was.
+        assert word in str(stored.trouble) or (word == "older" and database_url.startswith("sqlite"))
+        site.check()
+    assert len(site.waiting) == 6
+    rows(database_url, f"UPDATE alembic_version SET version_num = '{HEAD}'")
+    site.settle()
+
+
+# --- a file of SQLite's ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path, new_database: Callable[..., str]) -> Path:
+    """A ready file of SQLite's, in a directory of its own."""
+    (tmp_path / "database").mkdir()
+    return Path(new_database("sqlite", name="database/balances.db").removeprefix("sqlite:///"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, path: Path) -> Site:
+    """A site with a few slots in it, of which the connection remembers pages."""
+    made = Site(tmp_path / "site", f"sqlite:///{path}")
+    for _ in range(12):
+        assert made.tick().trouble is None
+    return made
+
+
+@pytest.mark.parametrize("process", ["the same", "a new one"])
+def test_a_file_that_was_cut_off_anywhere_is_refused_whole(site: Site, path: Path, process: str, tally: Tally) -> None:
+    whole = path.read_bytes()
+    pages = range(4096, len(whole), 4096)
+    for length in sorted({1, 15, 16, 99, 100, 512, 4095, len(whole) - 1, len(whole) - 512, *pages}):
+        path.write_bytes(whole[:length])
+        if process != "the same":
+            site.restart()
+        assert re.search("is damaged|no SQLite database", waits(site.tick())), length
+        assert path.read_bytes() == whole[:length], "it is not made worse"
+        tally("faults injected")
+    path.write_bytes(whole)
+    site.check()
+    site.settle()
+
+
+def test_a_file_of_zero_bytes_is_a_new_history_which_is_said(
+    site: Site, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.restart()  # it had accounts when it began
+    site.read()
+    waiting = set(site.bodies) - site.check()
+    path.write_bytes(b"")
+    site.put_back(waiting)
+    assert site.tick().trouble is None
+    assert "a new history begins" in caplog.text
+    site.settle()
+
+
+@pytest.mark.parametrize("way", ["moved over it", "copied into it"])
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_an_older_backup_that_is_put_back_under_a_recorder_that_stays(
+    tmp_path: Path, site: Site, path: Path, way: str, others: int
+) -> None:
+    """``others`` slots are recorded by another process meanwhile, as many as the backup is older."""
+    backup, before = path.read_bytes(), set(site.bodies)
+    for _ in range(others or 3):
+        assert site.tick().trouble is None
+    site.read()
+    waiting = set(site.bodies) - site.check()
+    assert waiting
+    if way == "moved over it":
+        (tmp_path / "backup").write_bytes(backup)
+        (tmp_path / "backup").rename(path)
+    else:
+        path.write_bytes(backup)
+    site.put_back(before | waiting)
+    other = Site(tmp_path / "other", f"sqlite:///{path}")
+    other.follow(site)
+    for _ in range(others):
+        assert other.tick().trouble is None
+    site.follow(other)
+    assert site.tick().trouble is None
+    site.settle()
