@@ -167,6 +167,8 @@ class Client:
             deadline.close()
         session.used_at = self._monotonic()
         self._idle.append(session)
+        if answer is not None and answer.looks_whole_when_cut and not answer.body:
+            answer, words = None, "the answer broke off"
         if answer is None or (deadline.passed and answer.looks_whole_when_cut):
             if deadline.over():
                 words = f"deadline of {self._timeout:g} s passed{deadline.meanwhile}"

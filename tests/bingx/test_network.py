@@ -184,6 +184,8 @@ def test_the_body_of_a_redirect_is_capped_too(client_of: Make) -> None:
         (b"\x16\x03\x01garbage\r\n\r\n", "HTTP"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "HTTP"),
         (HEAD + b"Content-Length: 99\r\n", "broke off"),
+        (HEAD + b"Conte", "broke off"),
+        (HEAD, "broke off"),
     ],
 )  # fmt: skip
 def test_what_did_not_come_whole_did_not_come(answer: bytes, words: str, client_of: Make) -> None:

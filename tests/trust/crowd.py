@@ -1,12 +1,14 @@
 """Many accounts at one exchange, each of which may be answered otherwise: one run of the program shows them all."""
 
+import io
+import logging
 import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,13 +16,14 @@ from typing import Any
 
 import psycopg
 
+from etl.cli import run
 from etl.db import payload
 from etl.model import Reading
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.limits import NO_LIMITS
 from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer
-from etl.spool import decode
+from etl.spool import Spool
 from tests.cli.program import Program, Ran
 
 SINGLE = ("BINGX_API_KEY", "BINGX_API_SECRET", "BINGX_ETL_ACCOUNT")
@@ -105,17 +108,38 @@ class Crowd:
     def quarantined(self) -> dict[str, list[bytes]]:
         """By account, the bodies in quarantine, each with its reason beside it."""
         found: dict[str, list[bytes]] = {}
-        for file in sorted((self.program.state / "quarantine").glob("*.outcome")):
-            assert file.with_name(f"{file.name}.reason").stat().st_size > 0
-            outcome = decode(file.read_bytes())
-            assert isinstance(outcome, Reading)
-            found.setdefault(outcome.account, []).extend(outcome.bodies)
+        spool = Spool(self.program.state)
+        spool.directory = spool.quarantine_directory
+        for entry in spool.read(spool.names()):
+            assert (spool.directory / f"{entry.name}.reason").stat().st_size > 0
+            assert isinstance(entry.outcome, Reading)
+            found.setdefault(entry.outcome.account, []).extend(entry.outcome.bodies)
         return found
 
 
 def digits(amount: str | Decimal | None) -> str | None:
     """An exact amount as either database gives it, in plain digits."""
     return format(amount, "f") if isinstance(amount, Decimal) else amount
+
+
+def inside(program: Program, *arguments: str, **environ: str | None) -> Ran:
+    """Run the whole program, but in this process and so in a tenth of the time. Only from the main thread."""
+    before, root = dict(os.environ), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    wanted = {**program.environ, **environ}
+    out, err = io.StringIO(), io.StringIO()
+    os.environ.clear()
+    os.environ.update({name: value for name, value in wanted.items() if value is not None})
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run(list(arguments))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager
