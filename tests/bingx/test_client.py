@@ -114,7 +114,7 @@ def test_whatever_says_code_zero_is_kept_for_the_strict_parser(net: responses.Re
      b'{"code":0,"data":' + b"[" * 100_000],
 )  # fmt: skip
 def test_what_is_no_envelope_is_malformed_and_carried_along(net: responses.RequestsMock, body: bytes) -> None:
-    net.get(BASE + OVERVIEW, body=body)
+    net.get(BASE + OVERVIEW, body=body, headers={"Content-Length": str(len(body))})
     with pytest.raises(MalformedAnswer) as caught:
         client().balances(CREDENTIAL, 0)
     assert caught.value.reason == Reason.MALFORMED
