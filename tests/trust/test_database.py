@@ -4,9 +4,12 @@ The real spool, loader and store, as the program wires them, in front of real da
 memory, so that a test knows of every answer what must have become of it.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -130,13 +133,17 @@ class Site:
         """The files of the spool."""
         return self.loader.spool.names()
 
-    def put_back(self, slots: set[Slot]) -> None:
-        """A person has put an older history back: these slots are all that it, and the spool, can know of."""
+    @property
+    def known(self) -> set[Slot]:
+        """Every slot that came to an outcome."""
+        return {*self.bodies, *self.refused}
+
+    def lose(self, slots: set[Slot]) -> None:
+        """A person has thrown these away, or was told that they are lost: nobody can ask for them."""
         for known in (self.answered, self.bodies, self._seen):
-            for slot in set(known) - slots:
+            for slot in slots & set(known):
                 del known[slot]
-        first = min(slot for _, slot in slots)
-        self.refused = {slot for slot in self.refused if ("main", slot[1]) in slots and slot[1] >= first}
+        self.refused -= slots
 
     def follow(self, other: "Site") -> None:
         """Go on where another host has got to, at the same exchange."""
@@ -587,10 +594,10 @@ def test_a_file_of_zero_bytes_is_a_new_history_which_is_said(
     site: Site, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.restart()  # it had accounts when it began
+    before = site.known
     site.read()
-    waiting = set(site.bodies) - site.check()
     path.write_bytes(b"")
-    site.put_back(waiting)
+    site.lose(before)
     assert site.tick().trouble is None
     assert "a new history begins" in caplog.text
     site.settle()
@@ -602,22 +609,126 @@ def test_an_older_backup_that_is_put_back_under_a_recorder_that_stays(
     tmp_path: Path, site: Site, path: Path, way: str, others: int
 ) -> None:
     """``others`` slots are recorded by another process meanwhile, as many as the backup is older."""
-    backup, before = path.read_bytes(), set(site.bodies)
+    backup, before = path.read_bytes(), site.known
     for _ in range(others or 3):
         assert site.tick().trouble is None
+    newer = site.known - before
     site.read()
-    waiting = set(site.bodies) - site.check()
-    assert waiting
     if way == "moved over it":
         (tmp_path / "backup").write_bytes(backup)
         (tmp_path / "backup").rename(path)
     else:
         path.write_bytes(backup)
-    site.put_back(before | waiting)
+    site.lose(newer)
     other = Site(tmp_path / "other", f"sqlite:///{path}")
     other.follow(site)
     for _ in range(others):
         assert other.tick().trouble is None
     site.follow(other)
     assert site.tick().trouble is None
+    site.settle()
+
+
+def test_an_older_backup_of_postgresql_that_is_put_back(
+    tmp_path: Path, new_database: Callable[..., str], postgres_server: PostgresServer
+) -> None:
+    url = new_database("postgresql")
+    name = sql.Identifier(str(make_url(url).database))
+    backup = sql.Identifier(f"backup_{secrets.token_hex(4)}")
+    site = Site(tmp_path / "site", url)
+    assert site.tick().trouble is None
+    postgres_server.run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(backup, name))
+    before = site.known
+    assert site.tick().trouble is None
+    newer = site.known - before
+    site.read()
+    postgres_server.run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    assert "does not exist" in waits(site.tick())
+    postgres_server.run(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(backup, name))
+    site.lose(newer)
+    site.settle()
+
+
+# --- a full disk ----------------------------------------------------------------------------------------------------
+
+
+class SmallDisk:
+    """A disk of its own with little room; where that may not be mounted, a limit on the size of every file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
+        self._is_mounted = os.getuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        self._unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self._filler = directory / "filler"
+
+    def leave(self, room: int) -> None:
+        """So many bytes can be written and no more."""
+        self.free()
+        if not self._is_mounted:
+            sizes = [path.stat().st_size for path in self.directory.rglob("*") if path.is_file()]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes, default=0) + room, self._unlimited[1]))
+            return
+        with self._filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        os.truncate(self._filler, max(0, self._filler.stat().st_size // 4096 * 4096 - room))
+
+    def free(self) -> None:
+        """There is room again."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._unlimited)
+        self._filler.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing of it stays."""
+        self.free()
+        if self._is_mounted:
+            subprocess.run(["umount", "-l", str(self.directory)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """One that may fill up."""
+    disk = SmallDisk(tmp_path / "small")
+    yield disk
+    disk.close()
+
+
+def test_a_disk_of_the_database_that_is_full_after_any_number_of_pages(
+    tmp_path: Path, small_disk: SmallDisk, tally: Tally
+) -> None:
+    url = f"sqlite:///{small_disk.directory / 'balances.db'}"
+    migrate.upgrade(url)
+    site = Site(tmp_path / "site", url)
+    assert site.tick().trouble is None
+    refused = 0
+    for room in itertools.count(0, 4096):
+        small_disk.leave(room)
+        for _ in range(25):  # more than fit into a page
+            stored = site.tick()
+            site.check()
+            if stored.trouble is not None:
+                break
+        small_disk.free()
+        if stored.trouble is None:
+            break
+        assert re.search("disk is full|input or output error", waits(stored))
+        tally("faults injected")
+        refused += 1
+    assert refused
+    site.settle()
+
+
+def test_a_full_disk_under_spool_and_database_costs_at_most_what_is_told_as_lost(small_disk: SmallDisk) -> None:
+    url = f"sqlite:///{small_disk.directory / 'balances.db'}"
+    migrate.upgrade(url)
+    site = Site(small_disk.directory, url)
+    assert site.tick().trouble is None
+    for room in (0, 4096, 8192, 16384):
+        small_disk.leave(room)
+        stored = site.tick()
+        small_disk.free()
+        site.lose({(outcome.account, outcome.slot_at.timestamp()) for outcome in stored.lost})
+        site.check()
     site.settle()
