@@ -81,17 +81,18 @@ def check_first_wins(exchange: Witness, left: Left, *, lost: Collection[bytes] =
     waiting = [*left.spool.values(), *left.quarantine.values()]
     stored = {body for kept in left.snapshots for body in kept.bodies}
     for kept in left.snapshots:
-        mine = [
-            answer.body
+        at = min((answer.at for answer in exchange.answered if answer.body in kept.bodies), default=kept.requested_at)
+        earlier = [
+            answer
             for answer in exchange.answered
             if answer.account == kept.account
+            and answer.at < at
             and answer.body not in lost
             # Neither what waits nor what was set aside has had its turn, or ever will.
             and (answer.body in stored or not any(answer.body in content for content in waiting))
-            and kept.slot_at <= answer.at - ROUNDING
             and _slots_of(answer, left) == {kept.slot_at}
         ]
-        assert not mine or mine[0] in kept.bodies, f"not the first answer of the slot is its snapshot {kept.id}"
+        assert not earlier, f"snapshot {kept.id} is not the first answer of its slot; before it came {earlier[0]}"
 
 
 def check_digits(kept: Kept) -> None:

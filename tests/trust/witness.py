@@ -52,6 +52,11 @@ class Witness(Exchange):
         with self._noting:
             return tuple(self._answered)
 
+    def forget_answers(self) -> None:
+        """Whoever was answered has thrown everything away, and begins anew."""
+        with self._noting:
+            self._answered.clear()
+
     @property
     def secrets(self) -> frozenset[str]:
         """Every key and secret there is or was asked with, and every signature that arrived."""
