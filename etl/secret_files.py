@@ -61,4 +61,6 @@ def _is_kept_by_others(path: Path, environ: Mapping[str, str]) -> bool:
     keepers = [DOCKER_SECRETS]
     if environ.get("CREDENTIALS_DIRECTORY"):
         keepers.append(Path(environ["CREDENTIALS_DIRECTORY"]))
-    return any(path.is_relative_to(keeper) for keeper in keepers)
+    # The file may be a link, as Kubernetes has it; but its directory is what it is, whatever its path looks like.
+    directory = path.parent.resolve()
+    return any(directory.is_relative_to(keeper.resolve()) for keeper in keepers)

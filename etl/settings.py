@@ -228,7 +228,7 @@ def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path 
     try:
         if path.exists() and not path.is_file():
             raise SettingsError(f"the config file {path} is not a regular file")
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(
             f"cannot read the config file {path}: {error.strerror}; bingx-etl init writes one"
