@@ -45,6 +45,7 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "balances.limit"),
         uid_limiter=SlidingWindow(*settings.ip_limit, settings.state_dir / "uid.limit"),
         ask_refused=ask_refused,
+        doubt_above=settings.doubt_above,
     )
     return Recorder(
         BingXSource(client, credentials, environment_of(settings.base_url)),

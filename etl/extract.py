@@ -9,14 +9,16 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from etl.asking import Answered, Asker
 from etl.clock import Clock, HostClock
+from etl.doubt import Doubter, Look
 from etl.errors import ClockSkew, KeyRefused, RateLimited, RequestRefused, Trouble, Unreachable
 from etl.grid import instant_text
-from etl.job import Job
+from etl.job import Doubted, Job
 from etl.model import Outcome, Reason
 from etl.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
 from etl.questions import Question, Questions
@@ -43,15 +45,18 @@ class Extraction:
         remembered: Remembered,
         plan: Plan,
         *,
-        write: Callable[[Outcome], Draft],
+        write: Callable[..., Draft],
         keep: Callable[[Sequence[Draft]], None],
         set_aside: Callable[[Outcome, str, str], None],
         stop: Stop,
+        doubter: Doubter | None = None,
         clock: Clock | None = None,
     ) -> None:
         """``write`` writes an outcome down at once, in any thread; ``keep`` has a group on the disk when it returns.
 
-        ``set_aside`` quarantines an answer that must not be believed, with reason and detail.
+        ``write`` may be told for how long what it writes is not settled, and the draft whose place it takes.
+        ``set_aside`` quarantines an answer that must not be believed, with reason and detail. ``doubter`` None believes
+        every answer.
         """
         self._source = source
         self._remembered = remembered
@@ -62,9 +67,10 @@ class Extraction:
         self._stop = stop
         self._clock = clock or Clock()
         self._host = HostClock(self._clock, remembered, source.clock_offset_ms)
+        self._asker = Asker(source, self._host, write, doubter)
         self._waiting: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
-        self._asking: Workers[Job | Question, _Answered | str | None] = Workers(self._clock)
+        self._asking: Workers[Job | Question, Answered | str | None] = Workers(self._clock)
         self._questions = Questions(source, self._host, remembered, plan)
         self._free_at = 0.0
 
@@ -81,11 +87,11 @@ class Extraction:
             if stopping_at is not None:
                 self._questions.drop()
                 waiting, self._waiting = self._waiting, []
-                self._keep_all(job.failure(Reason.STOPPED, "told to stop") for _, _, job in waiting)
+                self._keep_all(job.ended(Reason.STOPPED, "told to stop") for _, _, job in waiting)
                 if now >= stopping_at:
                     self._keep_all(self._wait(now, 0.0))
                     unfinished = [key for key in self._asking.under_way() if isinstance(key, Job)]
-                    self._keep_all(job.failure(Reason.STOPPED, "told to stop") for job in unfinished)
+                    self._keep_all(job.ended(Reason.STOPPED, "told to stop") for job in unfinished)
                     break
             self._keep_all(self._dispatch(now))
             self._keep_all(self._wait(now, TICK_SECONDS * self._clock.speed))
@@ -111,8 +117,8 @@ class Extraction:
         heapq.heappush(self._waiting, (self._clock.monotonic(), next(self._order), job))
         return None
 
-    def _dispatch(self, now: float) -> Iterable[Outcome]:
-        """Send what is due. Yields the failures of those whose time is over before they could be sent."""
+    def _dispatch(self, now: float) -> Iterable[Outcome | Draft]:
+        """Send what is due. Yields the outcomes of those whose time is over before they could be sent."""
         due: list[tuple[float, int, Job]] = []
         while self._waiting and self._waiting[0][0] <= now and len(self._asking) + len(due) < MAX_WORKERS:
             entry = heapq.heappop(self._waiting)
@@ -134,13 +140,13 @@ class Extraction:
         for _, _, job in due[:free]:
             job.attempts += 1
             job.first_at = job.first_at or self._clock.now()
-            self._send(job, now, partial(self._ask, job))
+            self._send(job, now, partial(self._asker.ask, job))
 
     def _ask_questions(self, now: float) -> None:
         while len(self._asking) < MAX_WORKERS and (question := self._questions.next(now)) is not None:
             self._send(question, now, question.ask)
 
-    def _send(self, key: Job | Question, now: float, call: Callable[[], "_Answered | str | None"]) -> None:
+    def _send(self, key: Job | Question, now: float, call: Callable[[], "Answered | str | None"]) -> None:
         # One call may ask the fallback and the server's time too; each has its own deadline.
         self._asking.submit(key, call, now + 4 * self._plan.request_timeout_seconds + 5)
 
@@ -154,28 +160,12 @@ class Extraction:
             else:
                 yield from self._settle(key, value)
 
-    # In a worker
-
-    def _ask(self, job: Job) -> "_Answered":
-        began = self._clock.monotonic()
-        try:
-            fetched = self._source.balances(job.account, self._host.offset_ms)
-        except ClockSkew as skew:
-            try:
-                self._host.measure(began)
-            except Trouble as trouble:
-                raise ClockSkew(skew.reason, f"{skew.detail}; the server's time: {trouble.detail}") from None
-            raise
-        agrees = fetched.exchange_at is None or self._host.agrees(fetched.exchange_at, fetched.middle_at)
-        # Before anything else happens to it, be it only waiting for the deciding thread.
-        return _Answered(self._write(job.reading(fetched.requested_at, fetched.latency_ms, fetched.body)), agrees)
-
     # What it means
 
     def _settle(self, job: Job, value: object) -> Iterable[Outcome | Draft]:
         if isinstance(value, Trouble) and value.aside is not None:
             self._set_aside(job.reading(*value.aside), value.reason, f"code 0 all the same: {value.detail}")
-        if isinstance(value, _Answered):
+        if isinstance(value, Answered):
             yield from self._settle_reading(job, value)
         elif isinstance(value, KeyRefused | RequestRefused):
             interval = timedelta(seconds=self._plan.interval_seconds)
@@ -210,31 +200,52 @@ class Extraction:
         else:
             trace = value if isinstance(value, Exception) else None
             log.error("%s: unexpected %s", job.account, type(value).__name__, exc_info=trace)
-            yield job.failure(Reason.DEFECT, f"unexpected {type(value).__name__}")
+            yield job.ended(Reason.DEFECT, f"unexpected {type(value).__name__}")
 
-    def _again(self, job: Job, trouble: Trouble, pause: float) -> Iterable[Outcome]:
-        """Queue the job again after the pause, where its attempts, its time and its slot allow that."""
+    def _again(self, job: Job, trouble: Trouble, pause: float) -> Iterable[Outcome | Draft]:
+        """Queue the job again after the pause, where its attempts, its time and its slot allow that.
+
+        Not where there is a reading already, which was only doubted.
+        """
         job.trouble = trouble
         due = self._clock.monotonic() + pause
         in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < job.ends_at
-        if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot:
+        if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot and job.doubted is None:
             log.info("%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
             heapq.heappush(self._waiting, (due, next(self._order), job))
         else:
             yield job.given_up()
 
-    def _settle_reading(self, job: Job, answered: "_Answered") -> Iterable[Outcome | Draft]:
+    def _read_again(self, job: Job, answered: Answered, seen: Look, pause: float) -> None:
+        said = (*(job.doubted.said if job.doubted else ()), seen.doubts)
+        job.doubted = Doubted(answered.draft, answered.reading, said)
+        log.info("%s: doubted: %s; read again in %.1f s", job.account, ", ".join(seen.doubts), pause)
+        heapq.heappush(self._waiting, (self._clock.monotonic() + pause, next(self._order), job))
+
+    def _settle_reading(self, job: Job, answered: Answered) -> Iterable[Outcome | Draft]:
         if job.memory.refusal or job.memory.blocked_until:
             self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
-        reading = answered.draft.outcome
+        seen, reading = answered.seen, answered.reading
+        if seen is not None and answered.pause is not None and answered.draft.refusal is None:
+            self._read_again(job, answered, seen, answered.pause)  # it is safe until then, and so not settled yet
+            return
         yield answered.draft
+        if job.doubted and answered.draft.after is None:  # the request left when the slot had just ended
+            yield job.doubted.draft
+            return
         # A run's slot is that of its first request: one that left just after a boundary has not overrun anything.
         if reading.slot_at != job.slot_at and job.attempts > 1:
             yield job.failure(Reason.OVERRUN, "the request left when the slot had just ended")
         if not answered.clock_agrees:
             self._questions.what_time()
-        if job.fingerprint not in job.memory.uids:
-            self._questions.whose_key(job)
+        is_asked = job.fingerprint not in job.memory.uids and self._questions.whose_key(job)
+        if seen is not None and seen.wallets != job.memory.wallets:
+            # Read anew, since this is rare, and the file may know more by now. A question writes it once for both.
+            memory = replace(self._remembered.account(job.account), wallets=seen.wallets)
+            if is_asked:
+                job.memory = memory
+            else:
+                self._remember(job, memory)
 
     def _remember(self, job: Job, memory: AccountMemory) -> None:
         job.memory = memory
@@ -250,11 +261,3 @@ class Extraction:
         group = [each if isinstance(each, Draft) else self._write(each) for each in outcomes]
         if group:
             self._keep(group)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """A reading, written down. ``clock_agrees``: the answer's clock fits ours, as far as both are known."""
-
-    draft: Draft
-    clock_agrees: bool

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from etl.doubt import DEFAULT_ABOVE
 from etl.errors import RateLimited, Trouble
 from etl.grid import instant_text
 from etl.limiter import SlidingWindow
@@ -22,7 +24,7 @@ LONGEST_BACK_OFF = timedelta(hours=1)
 class Plan:
     """How one slot is asked for, each endpoint with a limit of its own.
 
-    ``ask_refused``: a person wants even refused keys asked, now.
+    ``ask_refused``: a person wants even refused keys asked, now. ``doubt_above``: in USDT, see :mod:`etl.doubt`.
     """
 
     interval_seconds: int
@@ -31,6 +33,7 @@ class Plan:
     limiter: SlidingWindow
     uid_limiter: SlidingWindow
     ask_refused: bool = False
+    doubt_above: Decimal = DEFAULT_ABOVE
 
 
 def pause_seconds(attempts: int, chance: float) -> float:

@@ -43,11 +43,13 @@ class Questions:
     def __bool__(self) -> bool:
         return bool(self._uids) or self._clock_is_doubted
 
-    def whose_key(self, job: Job) -> None:
-        """The UID behind the account's key is not known."""
+    def whose_key(self, job: Job) -> bool:
+        """The UID behind the account's key is not known. Whether this run asks, and then remembers the account."""
         before = job.memory.uid_refusal
         if before is None or before.times < PATIENT_TIMES or held_off(before, job.fingerprint, job.slot_at) is None:
             self._uids.append(job)
+            return True
+        return False
 
     def what_time(self) -> None:
         """An answer's clock does not fit ours: measured once in a run."""

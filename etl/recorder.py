@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from etl.batch import Loaded, failure_of
 from etl.clock import Clock
+from etl.doubt import Doubter
 from etl.errors import Disk, DiskError, EtlError, NotUnderstood
 from etl.extract import Extraction
 from etl.grid import slot_of
@@ -127,6 +128,7 @@ class Recorder:
             keep=keep,
             set_aside=self._set_aside,
             stop=stop,
+            doubter=Doubter(self._loader.parse, self._plan.doubt_above),
             clock=self._clock,
         )
         extraction.run(accounts)

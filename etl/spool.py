@@ -1,7 +1,7 @@
 """Outcomes on disk: from :meth:`Spool.put` on, a reading cannot be lost; it goes only after the history has it.
 
-One file per outcome (:mod:`etl.spool_file`). It gets its final name by rename when it is whole and on the disk; one that
-was whole but not yet renamed when its writer died is adopted.
+One file per outcome (:mod:`etl.spool_file`). It gets its final name by rename when it is whole and on the disk; one
+that was whole but not yet renamed when its writer died is adopted (:mod:`etl.unfinished`).
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +22,10 @@ from etl.files import flush_directory, make_private_directory, write_and_flush
 from etl.grid import to_ms
 from etl.model import Outcome, Reading
 from etl.spool_file import FromTheFuture, decode, encode
+from etl.unfinished import SUFFIX, UNSETTLED, age_seconds, final, hidden, is_held, is_hidden, successor
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".outcome"
-UNFINISHED = ".unfinished"
 # A file still without its final name after this long belongs to a writer that died while writing it.
 ABANDONED_AFTER_SECONDS = 600
 
@@ -43,11 +41,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An outcome that was written down, or that the disk refused to take."""
+    """An outcome that was written down, or that the disk refused to take. ``file`` is its name until it has its own.
+
+    It takes the place of ``after``.
+    """
 
     outcome: Outcome
     name: str
     refusal: OSError | None
+    file: str = ""
+    after: "Draft | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +81,42 @@ class Spool:
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
 
-    def write(self, outcome: Outcome) -> Draft:
+    def write(self, outcome: Outcome, *, unsettled_ms: int = 0, after: Draft | None = None) -> Draft:
         """Write an outcome down at once, and wait until its bytes are on the disk; its name is not yet final.
 
-        May be called from several threads, which then wait for the disk together. :meth:`keep` does the rest.
+        May be called from several threads, which then wait for the disk together. :meth:`keep` does the rest. For
+        ``unsettled_ms`` nobody else does: a doubted reading is safe, name and all, but not to be stored before it is
+        read again. ``after`` is the draft whose place it takes.
         """
         # By slot, then by the time it was read: the order of names is the order in which outcomes win.
         slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
         name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
+        name = successor(after.name) if after else name
+        file = hidden(name, unsettled_ms)
         try:
-            write_and_flush(self._unfinished(name), encode(outcome))
+            write_and_flush(self.directory / file, encode(outcome))
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._unfinished(name).unlink(missing_ok=True)
-            return Draft(outcome, name, error)
-        return Draft(outcome, name, None)
+                (self.directory / file).unlink(missing_ok=True)
+            return Draft(outcome, name, error, file, after)
+        try:
+            if unsettled_ms:
+                flush_directory(self.directory)
+        except OSError as error:
+            return Draft(outcome, name, error, file, after)  # the file may stay: should it be stored twice, it is once
+        return Draft(outcome, name, None, file, after)
 
     def keep(self, drafts: Sequence[Draft]) -> tuple[list[Entry], OSError | None]:
         """Give each file of a group its final name; an outcome that the disk refused is not spooled.
 
-        The second value is the disk's last refusal, if there was any. The directory is flushed once for the group.
+        The second value is the disk's last refusal, if there was any. The directory is flushed once for the group,
+        and only then goes what an outcome has taken the place of.
         """
         entries: list[Entry] = []
         refusal: OSError | None = None
         for draft in drafts:
-            error = draft.refusal or self._finish(draft.name)
+            error = draft.refusal or self._finish(draft)
             refusal = error or refusal
             entries.append(Entry(draft.name, draft.outcome, spooled=error is None))
         try:
@@ -111,17 +124,20 @@ class Spool:
                 flush_directory(self.directory)
         except OSError as error:
             # The files are there, and stay unless power fails: they are no loss, but somebody has to know.
-            refusal = error
+            return entries, error
+        for draft, entry in zip(drafts, entries, strict=True):
+            if entry.spooled and draft.after is not None:
+                self._let_go(draft.after)
         return entries, refusal
 
     def put(self, outcomes: Sequence[Outcome]) -> tuple[list[Entry], OSError | None]:
         """Write and keep a group."""
         return self.keep([self.write(outcome) for outcome in outcomes])
 
-    def _finish(self, name: str) -> OSError | None:
-        unfinished = self._unfinished(name)
+    def _finish(self, draft: Draft) -> OSError | None:
+        unfinished = self.directory / draft.file
         try:
-            unfinished.rename(self.directory / name)
+            unfinished.rename(self.directory / draft.name)
         except FileNotFoundError:
             pass  # another process saw it whole and adopted it: it is in the spool, or already in the history
         except OSError as error:
@@ -130,8 +146,11 @@ class Spool:
             return error
         return None
 
-    def _unfinished(self, name: str) -> Path:
-        return self.directory / f".{name}{UNFINISHED}"
+    def _let_go(self, draft: Draft) -> None:
+        older: Draft | None = draft
+        while older is not None:
+            self.discard([older.file, older.name])  # by its name where its slot was over and somebody adopted it
+            older = older.after
 
     def has(self, name: str) -> bool:
         """Whether the file of that name waits; False also where another process has stored or quarantined it."""
@@ -146,7 +165,11 @@ class Spool:
 
     def depth(self) -> int:
         """How many outcomes wait."""
-        return sum(1 for _ in self._waiting())
+        return sum(1 for _ in self._waiting()) + self.unsettled()
+
+    def unsettled(self) -> int:
+        """How many of them are doubted readings whose slot is not over."""
+        return sum(1 for _ in self.directory.glob(f".*{UNSETTLED}"))
 
     def names(self, after: str = "", most: int | None = None) -> list[str]:
         """The files that wait, oldest slot first, after adopting what a writer that died had finished.
@@ -163,7 +186,7 @@ class Spool:
                     name = entry.name
                     if name.endswith(SUFFIX) and not name.startswith("."):
                         yield name
-                    elif name.endswith(UNFINISHED) and (adopted := self._adopt(name)):
+                    elif is_hidden(name) and (adopted := self._adopt(name)):
                         yield adopted
         except FileNotFoundError:
             return
@@ -173,7 +196,9 @@ class Spool:
     def _adopt(self, unfinished: str) -> str | None:
         path = self.directory / unfinished
         try:
-            age = abs(time.time() - path.stat().st_mtime)
+            age = age_seconds(path.stat().st_mtime)
+            if is_held(unfinished, age):
+                return None
             content = path.read_bytes()
         except OSError:
             return None
@@ -183,7 +208,7 @@ class Spool:
             if age > ABANDONED_AFTER_SECONDS:
                 self._set_aside(unfinished, "torn: its writer died while writing it")
             return None
-        name = unfinished.removeprefix(".").removesuffix(UNFINISHED)
+        name = final(unfinished)
         try:
             path.rename(self.directory / name)
         except OSError:
@@ -229,7 +254,7 @@ class Spool:
 
     def quarantine(self, name: str, reason: str, detail: str) -> None:
         """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays in place."""
-        target = name.removeprefix(".").removesuffix(UNFINISHED)
+        target = final(name)
         note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
             write_and_flush(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
@@ -245,7 +270,7 @@ class Spool:
         draft = self.write(outcome)
         if draft.refusal is not None:
             raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {draft.refusal.strerror}")
-        self.quarantine(self._unfinished(draft.name).name, reason, detail)
+        self.quarantine(draft.file, reason, detail)
 
     def quarantined(self) -> list[Quarantined]:
         """What was set aside, oldest slot first."""

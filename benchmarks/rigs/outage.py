@@ -8,8 +8,9 @@ from etl.grid import EPOCH, to_ms
 from etl.model import Environment, Reading
 from etl.sandbox.answers import balances
 from etl.sandbox.wallets import wallets_at
-from etl.spool import SUFFIX, Spool
+from etl.spool import Spool
 from etl.spool_file import encode
+from etl.unfinished import SUFFIX
 
 ACCOUNTS = 100
 INTERVAL = timedelta(minutes=5)

@@ -43,6 +43,8 @@ def list_(form: str) -> None:
         for entry in box.read(box.names())
     ]
     write(rows, ("slot_at", "account", "kind", "reason", "file"), form, "nothing waits")
+    if unsettled := box.unsettled():
+        sys.stderr.write(f"{unsettled} doubted readings are being read again, or wait for the end of their slot\n")
 
 
 @spool.command(cls=Command)
