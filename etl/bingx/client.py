@@ -16,6 +16,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from etl.bingx.address import check_base_url, check_proxy_url, environment_of
+from etl.bingx.alarms import Alarms
 from etl.bingx.answers import parse_server_time, parse_uid
 from etl.bingx.body import evidence, read_body
 from etl.bingx.codes import trouble_of_code, trouble_of_status
@@ -75,6 +76,7 @@ class Client:
         self._now = now
         self._monotonic = monotonic
         self._idle: list[Session] = []
+        self._alarms = Alarms()
 
     def balances(self, credential: Credential, clock_offset_ms: int) -> Fetched:
         """The overview of all wallets, raw. ``clock_offset_ms`` is the exchange's clock minus ours.
@@ -151,7 +153,7 @@ class Client:
         if self._monotonic() - session.used_at > IDLE_SECONDS:
             session.close()
         requested_at, started = self._now(), self._monotonic()
-        deadline = session.line.deadline = Deadline(self._timeout, self._monotonic)
+        deadline = session.line.deadline = Deadline(self._timeout, self._monotonic, self._alarms)
         answer, words = None, ""
         try:
             response = session.get_streamed(url, headers, self._timeout, self._proxies)

@@ -21,13 +21,14 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
+from etl.bingx.alarms import Alarms
 from etl.bingx.names import look_up
 
 
 class Deadline:
     """The end of one exchange, in seconds from now. To be closed."""
 
-    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, seconds: float, monotonic: Callable[[], float], alarms: Alarms) -> None:
         self._monotonic = monotonic
         self._end = monotonic() + seconds
         self._lock = threading.Lock()
@@ -35,9 +36,7 @@ class Deadline:
         self.passed = False
         self.connected_at: float | None = None
         self.meanwhile = ""
-        self._timer = threading.Timer(seconds, self._pass)
-        self._timer.daemon = True
-        self._timer.start()
+        self._alarm = alarms.set(seconds, self._pass)
 
     @property
     def watches(self) -> bool:
@@ -66,7 +65,7 @@ class Deadline:
 
     def close(self) -> None:
         """End of the exchange; after this, ``passed`` does not change any more."""
-        self._timer.cancel()
+        self._alarm.cancel()
         with self._lock:
             for duplicate in self._duplicates:
                 duplicate.close()
