@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 
-
 IDLE_SECONDS = 20
 """A thread without anything to wait for ends after so long."""
 
