@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from etl.files import make_private_directory, replace_file
-from etl.grid import slot_text
+from etl.grid import PROGRAM_BEGAN, slot_text
 from etl.model import Environment, Failure, Reason
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class Absence:
             own = self._begun.pop(turn, slot_at)
             last, why = self._last, self._reason
             why_own = why if turn < self._reason_until else Reason.OVERRUN
-            if self._over:
-                return []
+            if self._over or slot_at < PROGRAM_BEGAN:
+                return []  # too late to be a sign of life, or given by a clock that has lost the time
             is_late = last is not None and last.slot_at - IMPOSSIBLY_EARLY <= slot_at <= last.slot_at
             begun = {own, *self._begun.values()}
             if not is_late:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 DAY = 86_400
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": DAY}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Nothing that this program did is older. A clock that says so has lost the time, as after a boot without its battery.
+PROGRAM_BEGAN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
-from etl.grid import instant_text
+from etl.grid import PROGRAM_BEGAN, instant_text
 from etl.model import (
     Answer,
     Balance,
@@ -140,7 +140,10 @@ def reschedule(
 
     A schedule begins with an account's first outcome, and anew with the first after ``retire``; it changes when an
     outcome comes with another interval. A second change within the hour is refused: two programs write one history.
+    A slot of before this program was written changes nothing: nobody expected it, a clock had lost the time.
     """
+    if slot_at < PROGRAM_BEGAN:
+        return schedules
     fresh = Schedule(interval_seconds, slot_at)
     if not schedules:
         return (fresh,)

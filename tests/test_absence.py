@@ -207,6 +207,18 @@ def test_a_mark_that_a_wrong_clock_made_in_the_far_future_does_not_end_the_keepi
     assert missed(again.attend(5)) == [("main", 4, 1, "overrun")]
 
 
+def test_a_slot_of_1970_is_no_sign_of_life(tmp_path: Path) -> None:
+    """A machine whose clock has no battery boots there; all the years since would be missing when the time is known."""
+    life = Life(tmp_path)
+    life.attend(0)
+    again = Life(tmp_path)
+    boot = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    turn = again.absence.begin(boot)
+    assert again.absence.attended(turn, [("main", boot)], INTERVAL, environment=Environment.SANDBOX, now=boot) == []
+    again.absence.because(Reason.CLOCK_JUMPED)
+    assert missed(again.attend(4)) == [("main", 1, 3, "clock_jumped")]
+
+
 def test_a_mark_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "remembered").write_text("in the way")
     life = Life(tmp_path)

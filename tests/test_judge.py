@@ -1,6 +1,6 @@
 """What a reading means for the history."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -199,6 +199,13 @@ def test_an_outcome_after_retirement_begins_anew_and_one_from_before_it_does_not
 
 def test_an_outcome_from_before_the_first_schedule_extends_it_back() -> None:
     assert reschedule((Schedule(300, SLOT),), SLOT - at(10), 300) == (Schedule(300, SLOT - at(10)),)
+
+
+@pytest.mark.parametrize("interval", [300, 60])
+def test_what_a_clock_that_has_lost_the_time_calls_a_slot_begins_no_schedule_and_extends_none(interval: int) -> None:
+    lost = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    assert reschedule((), lost, interval) == ()
+    assert reschedule((Schedule(300, SLOT),), lost, interval) == (Schedule(300, SLOT),)
     assert reschedule((Schedule(300, SLOT),), SLOT - at(10), 60) == (
         Schedule(60, SLOT - at(10), SLOT),
         Schedule(300, SLOT),
