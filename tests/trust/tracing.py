@@ -3,13 +3,16 @@
 A fault names a system call, and which one of them in its thread: strace counts the calls of each thread by itself.
 """
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +122,53 @@ def run_traced(
     text = log.read_text("utf-8", "replace")
     log.unlink()  # it quotes what was sent, signature included
     return Traced(Ran(process.returncode, out, err), parse(text.splitlines()))
+
+
+@contextmanager
+def daemon_traced(program: Program, fault: str, done: list[Traced]) -> Iterator["Tracee"]:
+    """``run`` under strace; at the end of the block it is told to stop, and what it did is appended to ``done``."""
+    trace, said = program.home / "trace", program.home / "said"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*strace(trace, fault), sys.executable, "-m", "etl", "run"],
+            env=environment(program, {}),
+            stdout=stderr,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            cwd=program.home,
+        )
+    tracee = Tracee(process)
+    try:
+        yield tracee
+        tracee.send(signal.SIGTERM)
+        code = process.wait(ANSWERS_WITHIN)
+        lines = trace.read_text("utf-8", "replace").splitlines()
+        done.append(Traced(Ran(code, "", said.read_text("utf-8", "replace")), parse(lines)))
+    finally:
+        tracee.send(signal.SIGKILL)
+        process.wait(ANSWERS_WITHIN)
+        trace.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracee:
+    """A process that strace has begun."""
+
+    tracer: "subprocess.Popen[bytes]"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, and strace with it."""
+        return self.tracer.poll() is not None
+
+    def send(self, number: int) -> None:
+        """Send it a signal, if it is still there: strace itself would keep it."""
+        if self.ended:
+            return
+        children = Path(f"/proc/{self.tracer.pid}/task/{self.tracer.pid}/children")
+        for child in children.read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
 
 def wait_for_new_slot() -> None:
