@@ -25,7 +25,7 @@ from etl.questions import Question, Questions
 from etl.remembered import AccountMemory, Remembered
 from etl.source import Source, Stop
 from etl.spool import Draft
-from etl.workers import Lost, Workers
+from etl.workers import Lost, Threads, Workers
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Extraction:
         stop: Stop,
         doubter: Doubter | None = None,
         clock: Clock | None = None,
+        threads: Threads | None = None,
     ) -> None:
         """``write`` writes an outcome down at once, in any thread; ``keep`` has a group on the disk when it returns.
 
@@ -70,7 +71,7 @@ class Extraction:
         self._asker = Asker(source, self._host, write, doubter)
         self._waiting: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
-        self._asking: Workers[Job | Question, Answered | str | None] = Workers(self._clock)
+        self._asking: Workers[Job | Question, Answered | str | None] = Workers(self._clock, threads or Threads())
         self._questions = Questions(source, self._host, remembered, plan)
         self._free_at = 0.0
 
@@ -96,7 +97,6 @@ class Extraction:
             self._keep_all(self._dispatch(now))
             self._keep_all(self._wait(now, TICK_SECONDS * self._clock.speed))
             self._ask_questions(self._clock.monotonic())
-        self._asking.dismiss()
 
     # What is asked, and when
 

@@ -17,6 +17,7 @@ from etl.patience import Plan
 from etl.remembered import Remembered
 from etl.source import Source, Stop
 from etl.spool import Draft, Entry
+from etl.workers import Threads
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Recorder:
         self._loader = loader
         self._plan = plan
         self._clock = clock or Clock()
+        self._threads = Threads()
 
     def record(
         self,
@@ -130,6 +132,7 @@ class Recorder:
             stop=stop,
             doubter=Doubter(self._loader.parse, self._plan.doubt_above),
             clock=self._clock,
+            threads=self._threads,
         )
         extraction.run(accounts)
         return slot

@@ -3,16 +3,47 @@
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from etl.clock import Clock
 
+IDLE_SECONDS = 20.0
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
 class Lost(Exception):
     """A call did not come back in its time. Its thread is counted on no more, and its answer would be passed over."""
+
+
+class Threads:
+    """Threads that make calls, any number at once, and wait for more. They end with the program, or when long idle."""
+
+    def __init__(self) -> None:
+        self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Make the call, which must not raise, in a thread: one that is idle, or a new one."""
+        try:
+            calls = self._idle.pop()
+        except IndexError:
+            calls = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(calls,), daemon=True, name="worker").start()
+        calls.put(call)
+
+    def _serve(self, calls: "queue.SimpleQueue[Callable[[], None]]") -> None:
+        while True:
+            try:
+                call = calls.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                try:
+                    self._idle.remove(calls)
+                except ValueError:
+                    continue  # it was called for at this moment
+                return
+            call()
+            self._idle.append(calls)
 
 
 class Workers(Generic[Key, Value]):
@@ -22,13 +53,11 @@ class Workers(Generic[Key, Value]):
     interrupted. Only one thread may submit and wait.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, threads: Threads) -> None:
         self._clock = clock
-        self._todo: queue.SimpleQueue[tuple[int, Callable[[], Value]] | None] = queue.SimpleQueue()
+        self._threads = threads
         self._done: queue.SimpleQueue[tuple[int, Value | Exception]] = queue.SimpleQueue()
         self._under_way: dict[int, tuple[Key, float]] = {}
-        self._threads = 0
-        self._lost: set[int] = set()
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -39,13 +68,10 @@ class Workers(Generic[Key, Value]):
         return [key for key, _ in self._under_way.values()]
 
     def submit(self, key: Key, call: Callable[[], Value], give_up_at: float) -> None:
-        """Have a thread make the call, a new one if all are busy."""
+        """Have a thread make the call."""
         self._tickets += 1
         self._under_way[self._tickets] = (key, give_up_at)
-        self._todo.put((self._tickets, call))
-        if len(self._under_way) > self._threads:
-            self._threads += 1
-            threading.Thread(target=self._run, daemon=True, name="worker").start()
+        self._threads.run(partial(self._make, self._tickets, call))
 
     def wait(self, timeout: float) -> list[tuple[Key, Value | Exception]]:
         """What came back, or is given up as Lost: at once if there is anything, after the timeout if not."""
@@ -54,7 +80,7 @@ class Workers(Generic[Key, Value]):
             finished = self._done.get(timeout=max(0.0, timeout) / self._clock.speed)
             while True:
                 ticket, value = finished
-                if ticket in self._under_way:
+                if ticket in self._under_way:  # else it was given up, and its answer is nobody's
                     back.append((self._under_way.pop(ticket)[0], value))
                 finished = self._done.get_nowait()
         except queue.Empty:
@@ -63,23 +89,12 @@ class Workers(Generic[Key, Value]):
         for ticket, (key, give_up_at) in list(self._under_way.items()):
             if give_up_at <= now:
                 del self._under_way[ticket]
-                self._lost.add(ticket)
-                self._threads -= 1
                 back.append((key, Lost()))
         return back
 
-    def dismiss(self) -> None:
-        """Let the threads end as they become idle."""
-        for _ in range(self._threads):
-            self._todo.put(None)
-
-    def _run(self) -> None:
-        while (item := self._todo.get()) is not None:
-            ticket, call = item
-            try:
-                value: Value | Exception = call()
-            except Exception as error:  # noqa: BLE001 - it travels to the thread that decides
-                value = error
-            if ticket in self._lost:
-                return
-            self._done.put((ticket, value))
+    def _make(self, ticket: int, call: Callable[[], Value]) -> None:
+        try:
+            value: Value | Exception = call()
+        except Exception as error:  # noqa: BLE001 - it travels to the thread that decides
+            value = error
+        self._done.put((ticket, value))
