@@ -84,8 +84,7 @@ def _tell_slot(slot: Slot) -> None:
 
 def _waiting(slot: Slot) -> int:
     return sum(
-        not recorded.stored and entry.name is not None
-        for recorded, entry in zip(slot.recorded, slot.entries, strict=True)
+        not recorded.stored and entry.spooled for recorded, entry in zip(slot.recorded, slot.entries, strict=True)
     )
 
 

@@ -14,6 +14,7 @@ decoding of payloads: amounts come from the answer's JSON by a parser of their o
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from urllib.parse import quote
 from etl.sandbox.exchange import Exchange
 from tests.trust.witness import ROUNDING, Answer, Kept, Left, Witness
 
+SIGNATURE = re.compile(rb"[0-9a-f]{64}")
+SIGNATURES = re.compile(rb"(?=([0-9a-f]{64}))")  # wherever it begins, also in a longer run of such letters
 __all__ = ["Answer", "Kept", "Left", "Witness", "check", "check_budget", "check_drained", "check_silence"]
 
 
@@ -78,21 +81,21 @@ def check_one_snapshot(left: Left) -> None:
 
 def check_first_wins(exchange: Witness, left: Left, *, lost: Collection[bytes] = ()) -> None:
     """2: the snapshot of a slot is the first answer of that slot that was kept, or was read together with it."""
-    waiting = [*left.spool.values(), *left.quarantine.values()]
+    # Neither what waits nor what was set aside has had its turn, or ever will.
+    waiting = b"\n".join([*left.spool.values(), *left.quarantine.values()])
     stored = {body for kept in left.snapshots for body in kept.bodies}
+    first: dict[tuple[str, float], Answer] = {}
+    for answer in exchange.answered:
+        slots = _slots_of(answer, left)
+        if len(slots) == 1 and answer.body not in lost and (answer.body in stored or answer.body not in waiting):
+            first.setdefault((answer.account, slots.pop()), answer)
+    sent_at = {answer.body: answer.at for answer in reversed(exchange.answered)}
     for kept in left.snapshots:
-        at = min((answer.at for answer in exchange.answered if answer.body in kept.bodies), default=kept.requested_at)
-        earlier = [
-            answer
-            for answer in exchange.answered
-            if answer.account == kept.account
-            and answer.at < at
-            and answer.body not in lost
-            # Neither what waits nor what was set aside has had its turn, or ever will.
-            and (answer.body in stored or not any(answer.body in content for content in waiting))
-            and _slots_of(answer, left) == {kept.slot_at}
-        ]
-        assert not earlier, f"snapshot {kept.id} is not the first answer of its slot; before it came {earlier[0]}"
+        earlier = first.get((kept.account, kept.slot_at))
+        at = min(sent_at[body] for body in kept.bodies)
+        assert earlier is None or earlier.at >= at, (
+            f"snapshot {kept.id} is not the first answer of its slot; before it came {earlier}"
+        )
 
 
 def check_digits(kept: Kept) -> None:
@@ -112,7 +115,7 @@ def check_digits(kept: Kept) -> None:
 
 def check_slot(exchange: Witness, left: Left, kept: Kept) -> None:
     """8: the slot is the one in which the request was sent, and the request that of this very answer."""
-    answer = next(each for each in exchange.answered if each.body == kept.bodies[-1])
+    answer = next(each for each in reversed(exchange.answered) if each.body == kept.bodies[-1])
     assert answer.account == kept.account, f"snapshot {kept.id} is filed under {kept.account}: {answer}"
     steps = [
         step
@@ -157,11 +160,13 @@ def check_drained(left: Left, *, torn: int = 0) -> None:
 def check_silence(exchange: Witness, left: Left, said: Iterable[str | bytes] = ()) -> None:
     """6: no key, secret or signature in any file, row or word."""
     texts = [("what was said", text.encode() if isinstance(text, str) else text) for text in said]
+    secrets = {form.lower().encode() for secret in exchange.secrets for form in (secret, quote(secret, safe=""))}
+    # There are very many signatures after a while: whatever looks like one is looked up instead.
+    signatures = {secret for secret in secrets if SIGNATURE.fullmatch(secret)}
     for place, content in [*left.everything(), *texts]:
         lowered = content.lower()
-        for secret in exchange.secrets:
-            for form in {secret, quote(secret, safe="")}:
-                assert form.lower().encode() not in lowered, f"a secret is in {place}"
+        assert not any(secret in lowered for secret in secrets - signatures), f"a key or its secret is in {place}"
+        assert signatures.isdisjoint(SIGNATURES.findall(lowered)), f"a signature is in {place}"
 
 
 def check_budget(exchange: Exchange, *, requests: int = 300, seconds: float = 10) -> None:
