@@ -23,6 +23,12 @@ def collected(workers: Workers[str, int], number: int) -> dict[str, int | Except
 
 
 @pytest.fixture
+def others() -> set[threading.Thread]:
+    """Threads that are none of the test's: those of tests before it may end at any moment."""
+    return set(threading.enumerate())
+
+
+@pytest.fixture
 def workers() -> Workers[str, int]:
     """On the real clock."""
     return Workers(Clock(), Threads())
@@ -64,14 +70,16 @@ def test_an_idle_thread_takes_the_next_call(workers: Workers[str, int]) -> None:
     assert len(seen) <= 2
 
 
-def test_a_call_that_does_not_come_back_is_given_up_and_its_late_answer_is_nobodys(workers: Workers[str, int]) -> None:
+def test_a_call_that_does_not_come_back_is_given_up_and_its_late_answer_is_nobodys(
+    workers: Workers[str, int], others: set[threading.Thread]
+) -> None:
     release = threading.Event()
 
     def stuck() -> int:
         release.wait(20)
         return 1
 
-    threads, began = threading.active_count(), time.monotonic()
+    began = time.monotonic()
     workers.submit("stuck", stuck, began + 0.2)
     workers.submit("well", lambda: 2, began + LONG)
     back = collected(workers, 2)
@@ -82,7 +90,7 @@ def test_a_call_that_does_not_come_back_is_given_up_and_its_late_answer_is_nobod
     workers.submit("stuck", lambda: 3, time.monotonic() + LONG)
     assert collected(workers, 1) == {"stuck": 3}
     assert workers.wait(0.3) == []
-    assert threading.active_count() == threads + 2, "the thread that was given up is there again"
+    assert len(set(threading.enumerate()) - others) == 2, "the thread that was given up is there again"
 
 
 def test_with_nothing_to_wait_for_it_waits_as_long_as_it_was_told(workers: Workers[str, int]) -> None:
@@ -92,18 +100,19 @@ def test_with_nothing_to_wait_for_it_waits_as_long_as_it_was_told(workers: Worke
     assert 0.2 <= time.monotonic() - began < 5
 
 
-def test_threads_that_are_idle_for_long_end(workers: Workers[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_are_idle_for_long_end(
+    workers: Workers[str, int], others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("etl.workers.IDLE_SECONDS", 0.5)
-    before = threading.active_count()
     gate = threading.Barrier(4, timeout=10)
     for number in range(4):
         workers.submit(str(number), gate.wait, time.monotonic() + LONG)
     collected(workers, 4)
-    assert threading.active_count() == before + 4
+    assert len(set(threading.enumerate()) - others) == 4
     end = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < end:
+    while set(threading.enumerate()) - others and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= others
 
 
 def test_a_stuck_call_does_not_keep_the_program_from_ending() -> None:
