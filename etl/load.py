@@ -20,7 +20,7 @@ from etl.model import (
     Reading,
     Reason,
 )
-from etl.remembered import Remembered
+from etl.remembered import HostMemory, Remembered
 from etl.spool import Entry, Spool
 from etl.store import Store
 
@@ -80,7 +80,8 @@ class Loader:
             pass
 
     def _load_batch(self, batch: Sequence[Entry], report: Callable[[Loaded], None], discarding: "_Discarding") -> None:
-        batch = [self._enrich(entry) for entry in batch]
+        host = self.remembered.host()
+        batch = [self._enrich(entry, host) for entry in batch]
         answers = [self._understand(entry.outcome) for entry in batch]
         try:
             with self.store.transaction() as transaction:
@@ -106,7 +107,7 @@ class Loader:
         except NotUnderstood as error:
             return error
 
-    def _enrich(self, entry: Entry) -> Entry:
+    def _enrich(self, entry: Entry, host: HostMemory) -> Entry:
         """The entry with what was learned since it was kept: whose key it was, and how wrong the clock was."""
         reading = entry.outcome
         if not isinstance(reading, Reading):
@@ -114,7 +115,7 @@ class Loader:
         if reading.uid is None:
             uid = self.remembered.account(reading.account).uids.get(reading.key_fingerprint)
             reading = replace(reading, uid=uid)
-        offset_ms = self.remembered.offset_near(reading.requested_at)
+        offset_ms = host.offset_near(reading.requested_at)
         if offset_ms is not None and abs(offset_ms - (reading.clock_offset_ms or 0)) > TRUSTED_SKEW // MILLISECOND:
             offset = timedelta(milliseconds=offset_ms)
             sent_at = reading.requested_at + (offset if abs(offset) > TRUSTED_SKEW else timedelta(0))

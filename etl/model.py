@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 # A name becomes part of file names in the state directory, so it must never be able to leave it.
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -138,8 +138,7 @@ Outcome: TypeAlias = Reading | Failure
 """Every account ends every slot in exactly one of these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """One wallet. ``amount`` is None where BingX named none; ``raw_type`` is its spelling, only where that differs."""
 
     account_type: str

@@ -57,6 +57,12 @@ class HostMemory:
     offset_measured_at: datetime | None = None
     blocked_until: datetime | None = None
 
+    def offset_near(self, instant: datetime) -> int | None:
+        """The exchange's clock minus ours in ms, where it was measured at about that time of ours."""
+        if self.offset_measured_at is None or abs(instant - self.offset_measured_at) > NEAR:
+            return None
+        return self.clock_offset_ms
+
 
 class Remembered:
     """The files, one per account and one for the host, in the state directory."""
@@ -74,13 +80,6 @@ class Remembered:
     def host(self) -> HostMemory:
         """What is remembered of the host."""
         return self._read(self._host_file, HostMemory())
-
-    def offset_near(self, instant: datetime) -> int | None:
-        """The exchange's clock minus ours in ms, where it was measured at about that time of ours."""
-        host = self.host()
-        if host.offset_measured_at is None or abs(instant - host.offset_measured_at) > NEAR:
-            return None
-        return host.clock_offset_ms
 
     def keep_account(self, name: str, memory: AccountMemory) -> None:
         """Remember it. A disk that refuses costs a hint, not a reading: it is logged."""

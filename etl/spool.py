@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, make_private_directory, write_and_flush
+from etl.files import flush_directory, make_private_directory, read_file, write_and_flush
 from etl.grid import to_ms
 from etl.model import Outcome, Reading
 from etl.spool_file import FromTheFuture, decode, encode
@@ -234,8 +234,7 @@ class Spool:
 
     def _content(self, name: str) -> bytes:
         # After an outage there are very many, and a Path object for each costs as much as reading it.
-        with open(f"{self.directory}{os.sep}{name}", "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read()
+        return read_file(f"{self.directory}{os.sep}{name}")
 
     def _set_aside(self, name: str, why: str) -> None:
         log.warning("%s is set aside, in quarantine: %s", name, why)
@@ -248,7 +247,9 @@ class Spool:
         """Let go of outcomes that the history has. Called only after COMMIT; a replay of one that stays is harmless."""
         for name in names:
             try:
-                (self.directory / name).unlink(missing_ok=True)
+                os.unlink(f"{self.directory}{os.sep}{name}")  # noqa: PTH108 - as in _content
+            except FileNotFoundError:
+                continue
             except OSError as error:
                 log.error("cannot remove %s: %s; it is stored, and loading it again is harmless", name, error.strerror)
 

@@ -402,7 +402,7 @@ def test_a_lenient_exchange_mends_a_clock_that_is_far_off_too(tmp_path: Path, mo
     first = read(world.run("main")["main"])
     assert measured_with == [1], "the reading is kept before the clock is asked for"
     assert first.clock_offset_ms is None
-    assert world.remembered.offset_near(first.requested_at) == 3_600_000, "by which load will file it"
+    assert world.remembered.host().offset_near(first.requested_at) == 3_600_000, "by which load will file it"
     assert read(world.run("main")["main"]).slot_at == SLOT
 
 

@@ -1,5 +1,6 @@
 """Everything in the spool, parsed, judged and stored, on SQLite and on PostgreSQL alike."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -276,7 +277,7 @@ def test_a_file_that_cannot_be_removed_is_stored_and_said_to_be(house: House, mo
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "unlink", refuse)
+        broken.setattr(os, "unlink", refuse)
         assert len([loaded for loaded in house.load() if loaded.snapshot]) == 2
     assert house.spool.depth() == 2
     house.load()

@@ -86,13 +86,7 @@ def _successful(body: bytes) -> dict[str, object]:
     if flaw is not None:
         raise NotUnderstood(flaw)
     try:
-        answer = json.loads(
-            body.decode("utf-8-sig"),
-            object_pairs_hook=_object,
-            parse_int=NumberText,
-            parse_float=NumberText,
-            parse_constant=_no_number,
-        )
+        answer = _JSON.decode(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except ValueError:
@@ -116,6 +110,11 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(_: str) -> NoReturn:
     raise NotUnderstood("NaN or Infinity")
+
+
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=NumberText, parse_float=NumberText, parse_constant=_no_number
+)
 
 
 def _rows(data: object) -> list[object]:
