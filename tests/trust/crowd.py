@@ -28,6 +28,14 @@ from tests.cli.program import Program, Ran
 
 SINGLE = ("BINGX_API_KEY", "BINGX_API_SECRET", "BINGX_ETL_ACCOUNT")
 
+# A process is said to have had what its parent had when it was made, so its parent is a small one.
+MEASURE = """
+import os, sys
+_, status, used = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
+sys.stderr.write(f"\\n{used.ru_maxrss}\\n")
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -60,21 +68,21 @@ class Crowd:
     def measured(self, *arguments: str, **environ: str) -> Measured:
         """Run it to its end and measure that."""
         began = time.monotonic()
-        files = [self.program.home / name for name in ("out", "err")]
-        with files[0].open("wb") as out, files[1].open("wb") as err:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "etl", *arguments],
-                env={**self.program.environ, **environ},
-                stdout=out,
-                stderr=err,
-                stdin=subprocess.DEVNULL,
-                cwd=self.program.home,
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        said = [file.read_text() for file in files]
+        command = [sys.executable, "-I", "-S", "-c", MEASURE, sys.executable, "-m", "etl", *arguments]
+        done = subprocess.run(
+            command,
+            env={**self.program.environ, **environ},
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=self.program.home,
+            timeout=60,
+            check=False,
+        )
+        seconds = time.monotonic() - began
+        err, _, most = done.stderr.rstrip().rpartition("\n")
         kilobyte = 1 if sys.platform == "darwin" else 1024
-        return Measured(Ran(process.returncode, *said), time.monotonic() - began, usage.ru_maxrss * kilobyte)
+        return Measured(Ran(done.returncode, done.stdout, err), seconds, int(most) * kilobyte)
 
     def exact(self) -> dict[str, dict[str, str | None]]:
         """By account, what the view's exact column has of each wallet of the snapshots, digit by digit."""
