@@ -163,7 +163,7 @@ def test_who_is_killed_within_a_transaction_keeps_nobody_out_and_loses_nothing(
             assert waiting.is_alive(), "the lock is held"
         killed = time.monotonic()
         waiting.join(30)
-        assert time.monotonic() - killed < 5
+        assert time.monotonic() - killed < 8, "not by the end of somebody's patience"
         assert results[0].trouble is None
         tally("holders of a lock killed")
         if number >= 2 and time.monotonic() >= ends:
