@@ -18,9 +18,10 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, make_private_directory, read_file, write_and_flush
+from etl.files import flush_directory, make_private_directory, read_file
 from etl.grid import to_ms
 from etl.model import Outcome, Reading
+from etl.reserve import Reserve
 from etl.spool_file import FromTheFuture, decode, encode
 from etl.unfinished import SUFFIX, UNSETTLED, age_seconds, final, hidden, is_held, is_hidden, successor
 
@@ -41,10 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An outcome that was written down, or that the disk refused to take. ``file`` is its name until it has its own.
-
-    It takes the place of ``after``.
-    """
+    """An outcome written down in ``file``, unless the disk refused it; it takes the place of ``after``."""
 
     outcome: Outcome
     name: str
@@ -73,6 +71,7 @@ class Spool:
     def __init__(self, state_dir: Path) -> None:
         self.directory = state_dir / "spool"
         self.quarantine_directory = state_dir / "quarantine"
+        self._reserve = Reserve(state_dir / "reserve")
 
     def prepare(self) -> None:
         """Create the directories, for their owner only. Raises CannotCreate, or DiskError where they take no file."""
@@ -80,6 +79,7 @@ class Spool:
             make_private_directory(directory)
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise DiskError(f"the spool {self.directory} cannot be written: look at its owner, its mode and its disk")
+        self._reserve.hold()
 
     def write(self, outcome: Outcome, *, unsettled_ms: int = 0, after: Draft | None = None) -> Draft:
         """Write an outcome down at once, and wait until its bytes are on the disk; its name is not yet final.
@@ -95,7 +95,7 @@ class Spool:
         name = successor(after.name) if after else name
         file = hidden(name, unsettled_ms)
         try:
-            write_and_flush(self.directory / file, encode(outcome))
+            self._reserve.write(self.directory / file, encode(outcome))
         except OSError as error:
             with contextlib.suppress(OSError):
                 (self.directory / file).unlink(missing_ok=True)
@@ -258,7 +258,7 @@ class Spool:
         target = final(name)
         note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
-            write_and_flush(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
+            self._reserve.write(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
             (self.directory / name).rename(self.quarantine_directory / target)
             flush_directory(self.quarantine_directory)
         except FileNotFoundError:
