@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +37,7 @@ from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer
 from etl.spool import Draft, Spool
 from etl.spool_file import decode
-from tests.cli.program import Program, Ran, eventually
+from tests.cli.program import ROOT, Program, Ran, eventually
 from tests.test_extract import INTERVAL, World, read
 from tests.trust.invariants import Left, Witness, check, check_drained
 from tests.values import SLOT, body
@@ -48,9 +50,9 @@ DOUBTS: dict[str, Mapping[str, str | None]] = {"at 0": EMPTY, "missing": GONE, "
 
 
 class Doubting(World):
-    """The world of the extraction's tests with a real spool, and a doubter. ``slow`` shows pauses to the tenth."""
+    """The world of the extraction's tests with a real spool, and a doubter; slower, because a real disk is."""
 
-    def __init__(self, tmp_path: Path, at: timedelta = timedelta(seconds=1), speed: float = 200.0) -> None:
+    def __init__(self, tmp_path: Path, at: timedelta = timedelta(seconds=1), speed: float = 60.0) -> None:
         super().__init__(tmp_path, SLOT + at)
         self.speed = speed
         self.spool = Spool(tmp_path)
@@ -208,7 +210,7 @@ def test_without_retries_nothing_is_read_again_and_that_is_said(world: Doubting)
 
 
 def test_it_keeps_to_the_limit_of_the_address(tmp_path: Path) -> None:
-    world = Doubting(tmp_path, speed=50)
+    world = Doubting(tmp_path, speed=20)
     names = [f"a{number}" for number in range(4)]
     for name in names:
         world.held_before(name)
@@ -216,7 +218,7 @@ def test_it_keeps_to_the_limit_of_the_address(tmp_path: Path) -> None:
     outcomes = world.run(*names, limit=5)
     assert {outcome.attempts for outcome in outcomes.values()} == {3}
     times = sorted(at for _, at, _ in world.asked)
-    assert all(later - first >= timedelta(seconds=9) for first, later in zip(times, times[5:], strict=False))
+    assert all(later - first >= timedelta(seconds=8) for first, later in zip(times, times[5:], strict=False))
 
 
 def test_the_pause_holds_up_no_other_account(tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ def test_the_pause_holds_up_no_other_account(tmp_path: Path) -> None:
 
 
 def test_no_further_reading_is_sent_after_the_slot(tmp_path: Path) -> None:
-    for left in (0.2, 0.9, 1.2, 2.5):
+    for left in (0.2, 0.9, 1.2, 2.9):
         world = Doubting(tmp_path / str(left), timedelta(seconds=INTERVAL - left), speed=1.0)
         world.held_before()
         world.says(EMPTY)
@@ -243,6 +245,15 @@ def test_no_further_reading_is_sent_after_the_slot(tmp_path: Path) -> None:
         assert outcome.slot_at == SLOT
         assert len(outcome.bodies) == (1 if left < 1.25 else 2), left
         assert world.only_outcome() == outcome
+
+
+def test_no_further_reading_whose_turn_comes_only_after_the_slot_is_sent(tmp_path: Path) -> None:
+    world = Doubting(tmp_path, timedelta(seconds=INTERVAL - 5), speed=10)
+    world.held_before()
+    world.says(EMPTY)
+    outcome = read(world.run("main", limit=1)["main"])
+    assert (outcome.slot_at, outcome.doubt) == (SLOT, "doubted: spot at 0 (not read again)")
+    assert [slot_of(at, INTERVAL) for _, at, _ in world.asked] == [SLOT]
 
 
 def test_a_further_reading_that_left_late_stands_for_its_own_slot(world: Doubting) -> None:
@@ -371,6 +382,79 @@ def test_where_the_disk_refuses_the_doubted_reading_it_is_settled_at_once(world:
     [draft] = kept
     assert draft.refusal is not None
     assert read(draft.outcome).doubt == "doubted: spot at 0 (not read again)"
+
+
+# Killed at every step
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from tests.trust.test_doubt import Doubting, EMPTY, FULL
+
+answers = {"glitch": [EMPTY, FULL], "withdrawal": [EMPTY]}[sys.argv[2]]
+number = 0
+while True:
+    number += 1
+    state = Path(sys.argv[1]) / str(number)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print(number, flush=True)
+        if (state / "survived").exists():
+            break
+        continue
+    world = Doubting(state)
+    world.held_before()
+    left, log = [number], os.open(state / "written", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def dying(call):
+        def step(*given, **options):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*given, **options)
+        return step
+
+    write, spool_write = os.write, world.spool.write
+
+    def noting(*given, **options):
+        draft = spool_write(*given, **options)
+        write(log, draft.outcome.bodies[-1] + b"\\n")
+        return draft
+
+    world.spool.write = noting
+    for name in ("write", "fsync", "rename", "unlink"):
+        setattr(os, name, dying(getattr(os, name)))
+    world.says(*answers)
+    world.run("main")
+    os.open(state / "survived", os.O_CREAT)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("what", "readings"), [("glitch", 2), ("withdrawal", 3)])
+def test_killed_at_any_step_the_last_reading_that_was_written_wins_with_all_before_it(
+    tmp_path: Path, what: str, readings: int, tally: Callable[..., None]
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), what], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    runs = int(ran.stdout.split()[-1])
+    assert runs > 4 * readings, "a write, a flush and a flush of the directory each, and what settles it"
+    for number in range(1, runs + 1):
+        spool = Spool(tmp_path / str(number))
+        for path in spool.directory.glob(".*"):
+            os.utime(path, (1, 1))  # the slot is over
+        written = (tmp_path / str(number) / "written").read_bytes().splitlines()
+        outcomes = [read(entry.outcome) for entry in spool.read(spool.names())]
+        bodies = outcomes[0].bodies if outcomes else ()
+        assert list(bodies[: len(written)]) == written, number
+        assert {outcome.bodies for outcome in outcomes} <= {bodies[:length] for length in range(1, 4)}, number
+        assert all(not path.name.startswith(".") for path in spool.directory.iterdir()), number
+    assert len(bodies) == readings
+    assert len(outcomes) == 1
+    tally("faults injected", runs - 1)
 
 
 # The whole program
