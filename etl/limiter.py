@@ -4,12 +4,16 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+# Who holds the lock needs it for less than a millisecond; who is stopped with it in hand must not stop the others.
+PATIENCE_SECONDS = 1.0
 
 # BingX counts when a request arrives, we when it leaves: what travels faster than its predecessors must still fit.
 MARGIN_SECONDS = 0.3
@@ -19,7 +23,8 @@ class SlidingWindow:
     """Never more than ``requests`` in any ``seconds``. A token bucket would let twice as many through at the start.
 
     With a file, its processes count together: the times are of the monotonic clock, which they share until the next
-    boot. The kernel lets go of the lock when its holder dies. A file that cannot be used is done without.
+    boot. The kernel lets go of the lock when its holder dies. A file that cannot be used, or whose lock is not let go
+    of, is done without.
     """
 
     def __init__(self, requests: int, seconds: float, file: Path | None = None) -> None:
@@ -69,7 +74,7 @@ class SlidingWindow:
     def _take_together(self, file: Path, now: float, wanted: int) -> tuple[int, float]:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor)
             there = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             self._sent = array("d", there[: len(there) // 8 * 8])
             free, free_at = self._take(now, wanted)
@@ -80,3 +85,16 @@ class SlidingWindow:
             return free, free_at
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.002)
+        else:
+            return

@@ -52,6 +52,18 @@ def test_times_of_an_earlier_boot_do_not_count(tmp_path: Path) -> None:
     assert SlidingWindow(1, 10, tmp_path / "limit").take(3.0) == 3.0
 
 
+def test_whoever_is_stopped_with_the_lock_in_hand_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("etl.limiter.PATIENCE_SECONDS", 0.05)
+    window = SlidingWindow(2, 10, tmp_path / "limit")
+    with (tmp_path / "limit").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert window.take(3.0) == window.take(3.0) == 3.0
+        assert window.take(3.0) > 13.0
+    assert len(caplog.records) == 1, "each process counts for itself, and says so once"
+
+
 @given(st.integers(1, 20), st.lists(st.tuples(st.floats(0, 2), st.integers(1, 9)), min_size=1, max_size=200))
 def test_taken_together_they_are_no_more_than_one_by_one(requests: int, asked: list[tuple[float, int]]) -> None:
     together, apart = SlidingWindow(requests, 10), SlidingWindow(requests, 10)
