@@ -105,7 +105,6 @@ class House:
 
     def close(self) -> None:
         """In the end the torn files of the killed are set aside too, and nothing at all is in the spool."""
-        self.recover()
         for path in (self.program.state / "spool").iterdir():
             long_ago = time.time() - ABANDONED_AFTER_SECONDS - 60
             os.utime(path, (long_ago, long_ago))

@@ -4,6 +4,7 @@ The short form takes a few of the points, others every time; the long form takes
 while it recovers, for as long as it may. A red test names the fault: ``run_traced(program, …, fault=…)`` repeats it.
 """
 
+import os
 import random
 import re
 import shutil
@@ -27,6 +28,9 @@ SOCKET = ("error=ECONNRESET", "error=ETIMEDOUT")
 RECORD, LOAD = ("snapshot", "--json"), ("spool", "load")
 SLOTS = 3
 Tally = Callable[..., None]
+# Every point of one program on one database: some two hundred, of a second or three each, however short the long form.
+if "BINGX_TEST_LONG_SECONDS" in os.environ:
+    pytestmark = pytest.mark.timeout(float(os.environ["BINGX_TEST_LONG_SECONDS"]) + 3600)
 
 
 @pytest.fixture
