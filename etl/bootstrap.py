@@ -1,8 +1,8 @@
 """The composition root: the only module that knows every real part. Heavy parts are imported where they are needed."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -67,8 +67,24 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
         store=SqlStore(open_engine(settings.database_url, keep=True), lambda: datetime.now(UTC)),
         parse=parse_overview,
         remembered=remembered,
-        prepare=partial(prepare_database, settings, is_known=remembered.knows_accounts()),
+        prepare=_preparing(settings, is_known=remembered.knows_accounts()),
     )
+
+
+def _preparing(settings: Settings, *, is_known: bool) -> Callable[[], None]:
+    """:func:`prepare_database` for a whole run, in which a database that was there may go missing."""
+    is_known = is_known or _has_content(database_file(settings))
+
+    def prepare() -> None:
+        nonlocal is_known
+        prepare_database(settings, is_known=is_known)
+        is_known = True
+
+    return prepare
+
+
+def _has_content(file: Path | None) -> bool:
+    return file is not None and file.exists() and file.stat().st_size > 0
 
 
 def build_spool(settings: Settings) -> Spool:
@@ -89,7 +105,7 @@ def prepare_database(settings: Settings, *, is_known: bool = False) -> None:
     from etl.db.readiness import prepare  # noqa: PLC0415
 
     file = database_file(settings)
-    if is_known and file is not None and not (file.exists() and file.stat().st_size):
+    if is_known and file is not None and not _has_content(file):
         log.warning("%s is missing or empty, though accounts were recorded before: a new history begins", file)
     prepare(settings.database_url)
 

@@ -409,6 +409,15 @@ def test_sigint_is_130(program: Program) -> None:
     assert mark(program)["stopped"] is True
 
 
+def test_a_history_that_goes_missing_meanwhile_is_begun_anew_with_a_warning(program: Program) -> None:
+    with program.daemon(**ONE) as daemon:
+        eventually(program.recorded)
+        assert "a new history begins" not in daemon.said
+        Path(program.database_url.removeprefix("sqlite:///")).unlink()
+        eventually(lambda: "a new history begins" in daemon.said)
+        eventually(program.recorded)
+
+
 # --- absent ---------------------------------------------------------------------------------------------------------
 
 
