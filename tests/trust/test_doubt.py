@@ -1,6 +1,7 @@
 """Readings that look right and are not: what is doubted is read again, within slot and budget, and never lost."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from etl.bingx.answers import parse_overview
 from etl.clock import Clock
-from etl.doubt import Doubter, WalletMemory
+from etl.doubt import Doubter, WalletMemory, look, note
 from etl.errors import (
     ClockSkew,
     KeyRefused,
@@ -384,6 +385,65 @@ def test_where_the_disk_refuses_the_doubted_reading_it_is_settled_at_once(world:
     assert read(draft.outcome).doubt == "doubted: spot at 0 (not read again)"
 
 
+# Anything in any order
+
+TROUBLES = (
+    lambda: Unavailable(Reason.UNAVAILABLE, "HTTP 503"),
+    lambda: Unreachable(Reason.UNREACHABLE, "no answer"),
+    lambda: MalformedAnswer(Reason.MALFORMED, "HTML", b"<html>", requested_at=SLOT, latency_ms=1),
+)
+
+
+def test_whatever_the_answers_each_slot_has_what_a_simple_model_of_it_says(
+    tmp_path: Path, long_seconds: float, tally: Callable[..., None]
+) -> None:
+    seed = random.randrange(2**32) if long_seconds else 4
+    chance, until = random.Random(seed), time.monotonic() + long_seconds
+    number = 0
+    while number < 25 or time.monotonic() < until:
+        world = Doubting(tmp_path / str(number), speed=200)
+        number += 1
+        memory = WalletMemory()
+        for slot in range(5):
+            world.at_slot(slot)
+            script = [
+                chance.choice(TROUBLES)()
+                if chance.random() < 0.2
+                else {
+                    name: chance.choice(["5", "5", "0", "0.5", None])
+                    for name in ("sopt", "grid")
+                    if chance.random() < 0.8
+                }
+                for _ in range(3)
+            ]
+            before = len(world.sent)
+            world.says(*script)
+            outcome = world.run("main", interval=86_400, retry_for=80_000)["main"]
+            answers, memory = expected(script, world.sent[before:], memory)
+            bodies, doubt, attempts = answers
+            found = (outcome.bodies, outcome.doubt) if isinstance(outcome, Reading) and bodies else ((), None)
+            assert (found, outcome.attempts) == ((bodies, doubt), attempts), (seed, script)
+            assert world.remembered.account("main").wallets == memory, (seed, script)
+            tally("states explored")
+
+
+def expected(
+    script: Sequence[Mapping[str, str | None] | Exception], sent: Sequence[bytes], memory: WalletMemory
+) -> tuple[tuple[tuple[bytes, ...], str | None, int], WalletMemory]:
+    """What a slot comes to: bodies, doubt and attempts; and what is remembered after it."""
+    doubts: list[tuple[str, ...]] = []
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        if isinstance(script[min(attempt, len(script)) - 1], Exception):
+            if doubts:
+                return (tuple(sent), note(doubts), attempt - 1), memory
+            continue
+        seen = look(parse_overview(sent[len(doubts)]), memory, Decimal(1))
+        doubts.append(seen.doubts)
+        if not seen.doubts or len(doubts) == 3 or attempt == MAX_ATTEMPTS:
+            return (tuple(sent), note(doubts), attempt), seen.wallets
+    return ((), None, MAX_ATTEMPTS), memory
+
+
 # Killed at every step
 
 KILLED = """
@@ -441,6 +501,8 @@ def test_killed_at_any_step_the_last_reading_that_was_written_wins_with_all_befo
     )
     assert ran.returncode == 0, ran.stderr
     runs = int(ran.stdout.split()[-1])
+    outcomes: list[Reading] = []
+    bodies: tuple[bytes, ...] = ()
     assert runs > 4 * readings, "a write, a flush and a flush of the directory each, and what settles it"
     for number in range(1, runs + 1):
         spool = Spool(tmp_path / str(number))
