@@ -30,6 +30,8 @@ from etl.workers import Lost, Threads, Workers
 log = logging.getLogger(__name__)
 
 MAX_WORKERS = 64
+# With more accounts, what is tried again is no news any more: a slot in which BingX is down would fill the log.
+FEW_ACCOUNTS = 10
 # What is in flight when the program is told to stop gets this long to arrive.
 STOP_GRACE_SECONDS = 3.0
 # How often a stop is looked for while waiting.
@@ -74,10 +76,12 @@ class Extraction:
         self._asking: Workers[Job | Question, Answered | str | None] = Workers(self._clock, threads or Threads())
         self._questions = Questions(source, self._host, remembered, plan)
         self._free_at = 0.0
+        self._aside = logging.INFO
 
     def run(self, accounts: Iterable[str]) -> None:
         """Ask for every account until each has its outcome."""
         names = list(accounts)
+        self._aside = logging.INFO if len(names) <= FEW_ACCOUNTS else logging.DEBUG
         random.shuffle(names)  # so that a slot too short for all does not always miss the same ones
         self._keep_all(outcome for name in names if (outcome := self._admit(name)))
         stopping_at: float | None = None
@@ -211,7 +215,7 @@ class Extraction:
         due = self._clock.monotonic() + pause
         in_slot = self._host.believed(self._clock.now()) + timedelta(seconds=pause) < job.ends_at
         if job.attempts < MAX_ATTEMPTS and due < job.give_up_at and in_slot and job.doubted is None:
-            log.info("%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
+            log.log(self._aside, "%s: %s (%s), again in %.1f s", job.account, trouble.reason, trouble.detail, pause)
             heapq.heappush(self._waiting, (due, next(self._order), job))
         else:
             yield job.given_up()
@@ -219,7 +223,7 @@ class Extraction:
     def _read_again(self, job: Job, answered: Answered, seen: Look, pause: float) -> None:
         said = (*(job.doubted.said if job.doubted else ()), seen.doubts)
         job.doubted = Doubted(answered.draft, answered.reading, said)
-        log.info("%s: doubted: %s; read again in %.1f s", job.account, ", ".join(seen.doubts), pause)
+        log.log(self._aside, "%s: doubted: %s; read again in %.1f s", job.account, ", ".join(seen.doubts), pause)
         heapq.heappush(self._waiting, (self._clock.monotonic() + pause, next(self._order), job))
 
     def _settle_reading(self, job: Job, answered: Answered) -> Iterable[Outcome | Draft]:

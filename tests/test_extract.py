@@ -1,5 +1,6 @@
 """One slot, all accounts, exactly one outcome each."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -551,3 +552,15 @@ def test_the_uid_endpoint_is_asked_less_often_while_it_answers_errors(world: Wor
         world.at_slot(number)
         world.run("main")
     assert 3 <= len(world.uids_asked) < 10
+
+
+@pytest.mark.parametrize(("accounts", "lines"), [(10, 10), (11, 0)])
+def test_a_fleet_that_is_tried_again_does_not_fill_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, accounts: int, lines: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    names = [f"account-{number}" for number in range(accounts)]
+    for name in names:
+        world.scripts[name] = lambda n: unwell() if n == 1 else world.answer()
+    world.run(*names)
+    assert sum("again in" in record.message for record in caplog.records) == lines
