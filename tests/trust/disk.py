@@ -58,6 +58,7 @@ class Disk:
         self.steps = 0
         self._trap: tuple[int, Trap] | None = None
         self._open: dict[int, Path] = {}
+        self._files: dict[int, _File | None] = {}
         self._names: dict[Path, _File] = {}
         self._safe_names: dict[Path, _File] = {}
         self._unsafe: list[_Change] = []
@@ -139,10 +140,13 @@ class Disk:
                 self._names[place].flushed = None
         if place is not None:
             self._open[descriptor] = place
+            # Whatever happens to its name meanwhile.
+            self._files[descriptor] = self._names.get(place)
         return descriptor
 
     def _on_close(self, descriptor: int) -> None:
         self._open.pop(descriptor, None)
+        self._files.pop(descriptor, None)
         self._real["close"](descriptor)
 
     def _on_write(self, descriptor: int, data: bytes | memoryview) -> int:
@@ -168,8 +172,9 @@ class Disk:
         self.step("flush")
         if place.is_dir():
             self._flush_names(place)
-        elif place in self._names:
-            self._names[place].flushed = place.read_bytes()
+        for path, file in self._names.items():
+            if file is self._files[descriptor]:
+                file.flushed = path.read_bytes()
 
     def _on_rename(self, old: Name, new: Name, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
         source, target = self._place(old, src_dir_fd), self._place(new, dst_dir_fd)

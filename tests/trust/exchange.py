@@ -118,6 +118,7 @@ class Exchange:
     on_answer: Callable[[Answer], None]
     environment: Environment = Environment.SANDBOX
     script: dict[str, deque[Kind]] = field(default_factory=dict)
+    connecting: timedelta = timedelta()
     latency: timedelta = timedelta(milliseconds=80)
     tells_uids: bool = True
     tells_time: bool = True
@@ -125,6 +126,8 @@ class Exchange:
 
     def balances(self, account: str, clock_offset_ms: int) -> Fetched:
         """What the script says, or a whole answer where it says nothing."""
+        signed = self.time.now() + timedelta(milliseconds=clock_offset_ms)
+        self.time.truth += self.connecting
         by_clock = self.time.now()
         sent, key = self.time.truth, self.keys[account]
         self.time.truth += self.latency
@@ -133,7 +136,7 @@ class Exchange:
         self.given[kind] += 1
         if (trouble := self._trouble(kind)) is not None:
             raise trouble
-        if abs(by_clock + timedelta(milliseconds=clock_offset_ms) - sent) > RECV_WINDOW:
+        if abs(signed - sent) > RECV_WINDOW:
             raise ClockSkew(Reason.CLOCK_SKEW, "timestamp mismatch")
         if not key.is_good:
             raise KeyRefused(Reason.KEY_REFUSED, "incorrect api key")

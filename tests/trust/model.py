@@ -94,14 +94,18 @@ class Model:
         for told in self._of(outcome):
             told.fate = Fate.EXCUSED
 
-    def died(self, holder: Holder, *, power: bool) -> None:
-        frail = {Fate.RECEIVED, Fate.REFUSED} | ({Fate.WRITTEN} if power else set())
+    def died(self, holder: Holder) -> None:
         for told in self.told.values():
             # What is to be set aside is written into the spool first: if its program dies there, it is taken for an
             # ordinary reading. That is a defect, and this and the two mentions of STRAY below go when it is mended.
             is_stray = told.fate is Fate.WRITTEN and told.answer.kind is Kind.DENIED_BY_STATUS
-            if told.holder is holder and (is_stray or told.fate in frail):
+            if told.holder is holder and (is_stray or told.fate in {Fate.RECEIVED, Fate.REFUSED}):
                 told.fate = Fate.STRAY if is_stray else Fate.EXCUSED
+
+    def lost_power(self) -> None:
+        for told in self.told.values():
+            if told.fate is Fate.WRITTEN:
+                told.fate = Fate.EXCUSED
 
     def restored(self) -> None:
         """An older database is in place: what it does not have, and no file can bring back, is gone."""

@@ -18,7 +18,7 @@ from etl.clock import Clock
 from etl.errors import DatabaseUnavailable, DiskError
 from etl.errors import Disk as DiskTrouble
 from etl.keys import ApiKey, Keys
-from etl.model import Outcome
+from etl.model import Outcome, Reading
 from etl.recorder import Recorder, Slot
 from etl.settings import Settings, read_settings
 from etl.spool import Draft, Entry, Spool
@@ -91,16 +91,25 @@ class World:
         finally:
             self.running.pop()
 
-    def restart(self, program: "Program", *, power: bool = False) -> None:
+    def restart(self, program: "Program") -> None:
         """The program is gone, with all that it had in memory; another one begins."""
-        self.model.died(program, power=power)
+        self.model.died(program)
         self.programs[self.programs.index(program)] = Program(self)
 
     def cut_power(self, share: float) -> None:
         """The machine stops and starts again."""
         for program in list(self.programs):
-            self.restart(program, power=True)
+            self.restart(program)
+        self.model.lost_power()
         self.disk.cut_power(share)
+
+    def waits_for_its_owner(self, outcome: Outcome) -> bool:
+        """Whether a reading cannot be judged, its key replaced before anybody could ask whose it was."""
+        if not isinstance(outcome, Reading):
+            return False
+        is_current = outcome.key_fingerprint == self.exchange.keys[outcome.account].fingerprint
+        uids = self.programs[0].remembered.account(outcome.account).uids
+        return not is_current and outcome.key_fingerprint not in uids
 
     # Backups of SQLite's file
 
@@ -131,6 +140,7 @@ class Program:
         self.loader = replace(loader, spool=self.spool, store=WatchedStore(loader.store, world))
         self.recorder = Recorder(world.exchange, self.remembered, self.loader, recorder._plan, clock=world.clock)
         self.homeless: list[Slot] = []
+        self._lost: set[int] = set()
 
     def read(self, accounts: Sequence[str] = ACCOUNTS) -> None:
         """What the daemon does when a slot begins."""
@@ -141,31 +151,31 @@ class Program:
                 return
         told = {entry.outcome.account for entry in slot.entries}
         assert told == set(accounts), f"no outcome for {set(accounts) - told}"
-        if any(not entry.spooled for entry in slot.entries):
+        if slot.disk is not None:
             self.homeless.append(slot)
+            self._lost |= {id(entry.outcome) for entry in slot.entries if not entry.spooled}
 
     def store(self) -> None:
         """What its storekeeper does after that."""
         with self.world.working(self):
-            homeless, self.homeless = self.homeless, []
-            stored = None
-            try:
-                stored = self.recorder.store(homeless)
-            finally:
-                if stored is None:
-                    self.homeless = homeless
-        lost = {id(outcome) for outcome in stored.lost}
-        self.homeless = [slot for slot in homeless if any(id(entry.outcome) in lost for entry in slot.entries)]
+            stored = self.recorder.store(self.homeless)
+        self._lost = {id(outcome) for outcome in stored.lost}
+        self.homeless = [s for s in self.homeless if any(id(entry.outcome) in self._lost for entry in s.entries)]
 
     def record(self, accounts: Sequence[str] = ACCOUNTS) -> None:
         """Both."""
         self.read(accounts)
         self.store()
 
+    @property
+    def lost(self) -> list[Outcome]:
+        """What both disk and database have refused so far: it is in memory alone."""
+        entries = [entry for slot in self.homeless for entry in slot.entries]
+        return [entry.outcome for entry in entries if id(entry.outcome) in self._lost]
+
     def has_in_memory(self, body: bytes) -> bool:
         """Whether it is to be stored although the disk refused it."""
-        entries = [entry for slot in self.homeless for entry in slot.entries if not entry.spooled]
-        return any(body in getattr(entry.outcome, "bodies", ()) for entry in entries)
+        return any(body in outcome.bodies for outcome in self.lost if isinstance(outcome, Reading))
 
 
 class WatchedSpool(Spool):
