@@ -51,12 +51,13 @@ class Slot:
 class Stored:
     """One load of the spool, as far as it was not about the slots it was asked for.
 
-    ``earlier`` outcomes that waited were stored, others ``quarantined``. ``trouble`` kept the rest from being stored.
-    ``lost`` were refused by the disk before, and by the database now.
+    ``earlier`` outcomes that waited were stored, others ``quarantined``; so many files were ``damaged``. ``trouble``
+    kept the rest from being stored. ``lost`` were refused by the disk before, and by the database now.
     """
 
     earlier: int = 0
     quarantined: list[Loaded] = field(default_factory=list)
+    damaged: int = 0
     trouble: EtlError | None = None
     lost: list[Outcome] = field(default_factory=list)
 
@@ -162,11 +163,13 @@ class Recorder:
             elif loaded.waits is None:
                 stored.earlier += 1
 
+        damaged = self._loader.spool.damaged
         unspooled = [entry for slot in slots for entry in slot.entries if not entry.spooled]
         try:
             self._loader.load(unspooled, report=report)
         except EtlError as error:
             stored.trouble = error
+        stored.damaged = self._loader.spool.damaged - damaged
         taken = {key for key, loaded in results.items() if loaded.waits is None}
         stored.lost = [entry.outcome for entry in unspooled if entry.name not in taken]
         for slot in slots:

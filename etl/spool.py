@@ -71,6 +71,7 @@ class Spool:
     def __init__(self, state_dir: Path) -> None:
         self.directory = state_dir / "spool"
         self.quarantine_directory = state_dir / "quarantine"
+        self.damaged = 0  # files that were set aside because they could not be read as what they are
         self._reserve = Reserve(state_dir / "reserve")
 
     def prepare(self) -> None:
@@ -240,6 +241,7 @@ class Spool:
         log.warning("%s is set aside, in quarantine: %s", name, why)
         try:
             self.quarantine(name, "unreadable", why)
+            self.damaged += 1
         except DiskError as error:
             log.error("%s", error)
 

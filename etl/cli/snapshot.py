@@ -73,6 +73,7 @@ def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
 def _exit_code(slot: Slot, stored: Stored) -> int:
     codes: list[int] = [BY_REASON[r.failure.reason] for r in slot.recorded if r.failure]
     codes += [BY_REASON[loaded.failure.reason] for loaded in stored.quarantined if loaded.failure]
+    codes += [Exit.NOT_UNDERSTOOD] * stored.damaged
     codes += [Exit.TRY_AGAIN for r in slot.recorded if not r.stored]
     if stored.trouble is not None:
         codes.append(stored.trouble.exit_code)

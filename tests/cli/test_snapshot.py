@@ -422,3 +422,13 @@ def test_an_empty_database_where_there_was_a_history_is_warned_of(program: Progr
     ran = program.run("snapshot")
     assert ran.code == 0
     assert "a new history begins" in ran.err
+
+
+def test_a_damaged_file_in_the_spool_needs_a_person_and_the_slot_is_recorded_all_the_same(program: Program) -> None:
+    assert program.run("snapshot").code == 0
+    (program.state / "spool" / "damaged.outcome").write_bytes(b"not what it should be")
+    ran = program.run("snapshot", BINGX_ETL_INTERVAL="1h")
+    assert ran.code == 65
+    assert "set aside" in ran.err
+    assert program.rows("SELECT count(*) FROM snapshot") == [(2,)]
+    assert program.run("snapshot").code == 0, "it was said once"
