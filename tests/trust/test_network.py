@@ -22,7 +22,7 @@ from etl.bingx.names import look_up
 from etl.sandbox.rules import BALANCES
 from tests.bingx.certificates import Authority
 from tests.bingx.servers import RawServer, always, closed_port, http
-from tests.cli.program import Program, Ran, eventually, installed
+from tests.cli.program import PATIENCE_SECONDS, Program, Ran, eventually, installed
 from tests.trust.crowd import crowd, inside
 
 Tally = Callable[..., None]
@@ -331,7 +331,8 @@ def getaddrinfo(host, *args, **kwargs):
     if name == "localhost":
         while os.path.exists(os.environ["TEST_DNS_HANGS"]):
             time.sleep(0.02)
-        if os.path.exists(os.environ["TEST_DNS_FAILS"]):
+        if left := int(open(os.environ["TEST_DNS_FAILS"]).read()):
+            open(os.environ["TEST_DNS_FAILS"], "w").write(str(left - 1))
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return real(host, *args, **kwargs)
 socket.getaddrinfo = getaddrinfo
@@ -343,8 +344,8 @@ class Resolver:
     """The names of a program's world: ``localhost`` is what it may fail to find."""
 
     program: Program
-    hangs: Path
-    fails: Path
+    hangs: Path  # while this is there
+    fails: Path  # so many times more
 
     @property
     def environ(self) -> dict[str, str]:
@@ -363,6 +364,7 @@ def resolver(tmp_path: Path) -> Iterator[Resolver]:
     directory = tmp_path / "resolver"
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(RESOLVER)
+    (directory / "fails").write_text("0")
     with installed(tmp_path / "home") as program:
         yield Resolver(program, directory / "hangs", directory / "fails")
 
@@ -372,29 +374,26 @@ def test_a_name_whose_look_up_hangs_costs_no_more_than_the_deadline(resolver: Re
     resolver.hangs.touch()
     began = time.monotonic()
     ran = program.run("snapshot", "--json", **resolver.environ, **ONE_SECOND)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8, "not as long as a call is counted on"
     assert (ran.code, ran.lines[0]["reason"], ran.lines[0]["stored"]) == (69, "unreachable", True)
     assert "deadline of 1 s passed, and the name is not resolved yet; look at DNS" in ran.lines[0]["detail"]
     began = time.monotonic()
     ran = program.run(
         "snapshot", "--json", **resolver.environ, **ONE_SECOND, BINGX_ETL_FALLBACK_BASE_URL=program.server.url
     )
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 8
     assert (ran.code, ran.lines[0]["status"]) == (0, "complete"), "a fallback by another name is asked all the same"
     tally("faults injected", 2)
 
 
 def test_a_name_that_cannot_be_found_for_now_is_tried_again_within_the_slot(resolver: Resolver, tally: Tally) -> None:
-    resolver.fails.touch()
+    resolver.fails.write_text("1")
     ran = resolver.program.run("snapshot", "--json", **resolver.environ)
     assert (ran.code, ran.lines[0]["reason"]) == (69, "unreachable")
     assert "name not resolved; look at DNS and network" in ran.lines[0]["detail"]
-    heals = threading.Timer(1.0, resolver.fails.unlink)
-    heals.start()
+    resolver.fails.write_text("2")
     ran = resolver.program.run("snapshot", "--json", **resolver.environ, BINGX_ETL_RETRY_FOR="60s")
-    heals.join()
-    assert (ran.code, ran.lines[0]["status"]) == (0, "complete")
-    assert ran.lines[0]["attempts"] > 1
+    assert (ran.code, ran.lines[0]["status"], ran.lines[0]["attempts"]) == (0, "complete", 3)
     tally("faults injected", 2)
 
 
@@ -408,7 +407,7 @@ def test_the_daemon_outlives_a_resolver_that_hangs_with_few_threads_and_ends_whe
         # Connections that are kept alive need no name; after this they have to be made anew.
         program.exchange.faults.add("close", path=BALANCES, times=1)
         resolver.hangs.touch()
-        eventually(lambda: len(program.failed()) > 2 + long_seconds / 10)
+        eventually(lambda: len(program.failed()) > 2 + long_seconds / 10, PATIENCE_SECONDS + long_seconds)
         assert threads_of(daemon.process.pid) < 30
         assert set(program.failed().values()) <= {"unreachable", "overrun"}
         resolver.hangs.unlink()
