@@ -115,11 +115,6 @@ def was_filed_where_it_was_taken(program: Program, step: int = 1) -> None:
         assert 0 <= unix(taken_at) - unix(slot_at) < step + 0.5
 
 
-def asked(program: Program) -> int:
-    """How often it has asked for balances."""
-    return sum(request.path == BALANCES for request in program.exchange.requests)
-
-
 def between_two_requests() -> None:
     """Wait for the middle of a second, when what a slot of a second asks for has been answered."""
     time.sleep((1.6 - time.time() % 1) % 1)
@@ -188,8 +183,6 @@ def test_a_clock_that_is_off_by_years_names_no_slot_and_when_it_is_right_again_n
                 for offset in (seconds, 0):
                     between_two_requests()
                     clocks.set_machine(offset)
-                    before = asked(program)
-                    eventually(lambda: asked(program) >= before + 3)  # noqa: B023
                     goes_on(program)
                     tally("clocks moved")
                 assert daemon.stop() == 143
