@@ -76,7 +76,7 @@ def _tell_slot(slot: Slot) -> None:
     for recorded in needy[:MOST_LINES]:
         log.warning(EVENT, extra={"fields": _fields(recorded)})
     if len(needy) > MOST_LINES:
-        others = Counter(_fields(recorded).get("reason", "waits") for recorded in needy[MOST_LINES:])
+        others = Counter(_kind(recorded) for recorded in needy[MOST_LINES:])
         log.warning("%d more accounts like these", others.total(), extra={"fields": dict(others)})
     if len(slot.recorded) == 1 and not needy:
         log.info(EVENT, extra={"fields": _fields(slot.recorded[0])})
@@ -107,6 +107,15 @@ def _needs_attention(recorded: Recorded) -> bool:
     partial = recorded.snapshot is not None and recorded.snapshot.status is Status.PARTIAL
     doubted = isinstance(recorded.outcome, Reading) and recorded.outcome.doubt is not None
     return recorded.failure is not None or recorded.waits is not None or partial or doubted
+
+
+def _kind(recorded: Recorded) -> str:
+    """Why it needs attention, in a word: what is said of a snapshot names wallets, and differs from one to the next."""
+    if recorded.failure is not None:
+        return recorded.failure.reason.value
+    if recorded.waits is not None:
+        return "waits"
+    return "partial" if _outcome(recorded) == Status.PARTIAL else "doubted"
 
 
 def _fields(recorded: Recorded) -> dict[str, object]:
