@@ -27,6 +27,12 @@ class Clock:
     chance: Callable[[], float] = random.random
     speed: float = 1.0
 
+    def elapsed(self) -> float:
+        """Seconds since no matter when, those in which the machine was asleep included where the system counts them."""
+        if self.monotonic is time.monotonic and (counts_sleep := getattr(time, "CLOCK_BOOTTIME", None)) is not None:
+            return time.clock_gettime(counts_sleep)
+        return self.monotonic()
+
 
 class HostClock:
     """The clock of this host, corrected by the exchange's, and the block that holds for the whole host.

@@ -50,6 +50,15 @@ def write_and_flush(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
+def flush_file(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def flush_directory(directory: Path) -> None:
     """Wait until the names in a directory are on the disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from etl.clock import HostClock
+from etl.clock import TRUSTED_SKEW, HostClock
 from etl.doubt import PAUSES_SECONDS, Look, note
 from etl.errors import MalformedAnswer, Trouble
 from etl.grid import slot_end, slot_of
@@ -43,6 +43,7 @@ class Job:
     memory: AccountMemory
     give_up_at: float
     started_at: datetime = field(init=False)
+    _started: float = field(init=False)
     attempts: int = 0
     skewed: bool = False
     first_at: datetime | None = None
@@ -52,11 +53,16 @@ class Job:
 
     def __post_init__(self) -> None:
         self.started_at = self.host.clock.now()
+        self._started = self.host.clock.elapsed()
 
     @property
     def slot_at(self) -> datetime:
         """The slot in which it was begun, as far as the clocks are known by now."""
-        return slot_of(self.host.believed(self.started_at), self.interval_seconds)
+        clock = self.host.clock
+        begun = self.host.believed(self.started_at)
+        measured = self.host.believed(clock.now()) - timedelta(seconds=clock.elapsed() - self._started)
+        # Where the clock was set since, what it said before cannot be understood by what is known of it now.
+        return slot_of(measured if abs(measured - begun) > TRUSTED_SKEW else begun, self.interval_seconds)
 
     @property
     def ends_at(self) -> datetime:

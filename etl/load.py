@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from itertools import chain
+from heapq import merge
 from typing import Self
 
 from etl.batch import Batch, Loaded, failure_of
@@ -54,7 +54,7 @@ class Loader:
         what is not reported then still waits.
         """
         with _Discarding(self.spool) as discarding:
-            for batch in _batches(chain(unspooled, self._waiting())):
+            for batch in _batches(merge(sorted(unspooled, key=_name), self._waiting(), key=_name)):
                 self._at_head(partial(self._load_batch, batch, report, discarding))
 
     def _waiting(self) -> Iterator[Entry]:
@@ -81,8 +81,8 @@ class Loader:
 
     def _load_batch(self, batch: Sequence[Entry], report: Callable[[Loaded], None], discarding: "_Discarding") -> None:
         host = self.remembered.host()
-        batch = [self._enrich(entry, host) for entry in batch]
         answers = [self._understand(entry.outcome) for entry in batch]
+        batch = [self._enrich(entry, answer, host) for entry, answer in zip(batch, answers, strict=True)]
         try:
             with self.store.transaction() as transaction:
                 loaded = Batch(transaction, self._same_owner, self._begin).add(batch, answers)
@@ -107,8 +107,11 @@ class Loader:
         except NotUnderstood as error:
             return error
 
-    def _enrich(self, entry: Entry, host: HostMemory) -> Entry:
-        """The entry with what was learned since it was kept: whose key it was, and how wrong the clock was."""
+    def _enrich(self, entry: Entry, answer: Answer | NotUnderstood | None, host: HostMemory) -> Entry:
+        """The entry with what was learned since it was kept: whose key it was, and how wrong the clock was.
+
+        The latter only where the answer's own clock agrees: ours may have been right then, and set since.
+        """
         reading = entry.outcome
         if not isinstance(reading, Reading):
             return entry
@@ -120,7 +123,10 @@ class Loader:
             offset = timedelta(milliseconds=offset_ms)
             sent_at = reading.requested_at + (offset if abs(offset) > TRUSTED_SKEW else timedelta(0))
             slot_at = slot_of(sent_at, reading.interval_seconds)
-            reading = replace(reading, slot_at=slot_at, clock_offset_ms=offset_ms)
+            moved = replace(reading, slot_at=slot_at, clock_offset_ms=offset_ms)
+            said = answer.exchange_at if isinstance(answer, Answer) else None
+            if said is not None and abs(said - moved.observed_at) <= TRUSTED_SKEW:
+                reading = moved
         return entry if reading is entry.outcome else replace(entry, outcome=reading)
 
     def _begin(self, reading: Reading) -> None:
@@ -203,3 +209,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _name(entry: Entry) -> str:
+    return entry.name

@@ -171,7 +171,8 @@ class Recorder:
             stored.trouble = error
         stored.damaged = self._loader.spool.damaged - damaged
         taken = {key for key, loaded in results.items() if loaded.waits is None}
-        stored.lost = [entry.outcome for entry in unspooled if entry.name not in taken]
+        spool = self._loader.spool
+        stored.lost = [e.outcome for e in unspooled if e.name not in taken and not spool.has(e.name)]
         for slot in slots:
             slot.recorded = [self._recorded(entry, results.get(entry.name)) for entry in slot.entries]
         return stored

@@ -18,9 +18,10 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, make_private_directory, read_file
+from etl.files import flush_directory, flush_file, make_private_directory, read_file
 from etl.grid import to_ms
 from etl.model import Outcome, Reading
+from etl.quarantine import NOTE, Quarantined, quarantined
 from etl.reserve import Reserve
 from etl.spool_file import FromTheFuture, decode, encode
 from etl.unfinished import SUFFIX, UNSETTLED, age_seconds, final, hidden, is_held, is_hidden, successor
@@ -49,16 +50,6 @@ class Draft:
     refusal: OSError | None
     file: str = ""
     after: "Draft | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """One file that was set aside, why and when."""
-
-    name: str
-    reason: str
-    detail: str
-    at: datetime | None
 
 
 class Spool:
@@ -95,11 +86,14 @@ class Spool:
         name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
         name = successor(after.name) if after else name
         file = hidden(name, unsettled_ms)
+        content = encode(outcome)
         try:
-            self._reserve.write(self.directory / file, encode(outcome))
+            self._reserve.write(self.directory / file, content)
         except OSError as error:
+            # One that is whole, and could only not be flushed, may yet be all that is left of the answer.
             with contextlib.suppress(OSError):
-                (self.directory / file).unlink(missing_ok=True)
+                if (self.directory / file).stat().st_size < len(content):
+                    (self.directory / file).unlink()
             return Draft(outcome, name, error, file, after)
         try:
             if unsettled_ms:
@@ -142,9 +136,7 @@ class Spool:
         except FileNotFoundError:
             pass  # another process saw it whole and adopted it: it is in the spool, or already in the history
         except OSError as error:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            return error
+            return error  # it stays where it is: whoever can may adopt it
         return None
 
     def _let_go(self, draft: Draft) -> None:
@@ -211,6 +203,7 @@ class Spool:
             return None
         name = final(unfinished)
         try:
+            flush_file(path)  # its writer may not have come to that
             path.rename(self.directory / name)
         except OSError:
             return None
@@ -260,7 +253,7 @@ class Spool:
         target = final(name)
         note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
-            self._reserve.write(self.quarantine_directory / f"{target}.reason", msgspec.json.encode(note) + b"\n")
+            self._reserve.write(self.quarantine_directory / f"{target}{NOTE}", msgspec.json.encode(note) + b"\n")
             (self.directory / name).rename(self.quarantine_directory / target)
             flush_directory(self.quarantine_directory)
         except FileNotFoundError:
@@ -277,24 +270,13 @@ class Spool:
 
     def quarantined(self) -> list[Quarantined]:
         """What was set aside, oldest slot first."""
-        try:
-            names = sorted(os.listdir(self.quarantine_directory))
-        except FileNotFoundError:
-            return []
-        return [self._quarantined(name) for name in names if not name.endswith(".reason")]
-
-    def _quarantined(self, name: str) -> Quarantined:
-        try:
-            note = msgspec.json.decode((self.quarantine_directory / f"{name}.reason").read_bytes())
-            return Quarantined(name, note["reason"], note["detail"], datetime.fromisoformat(note["at"]))
-        except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
-            return Quarantined(name, "unknown", "its note is missing or unreadable", None)
+        return quarantined(self.quarantine_directory)
 
     def release(self, name: str) -> None:
         """Put a quarantined file back into the spool, to be loaded again. Raises DiskError."""
         try:
             (self.quarantine_directory / name).rename(self.directory / name)
-            (self.quarantine_directory / f"{name}.reason").unlink(missing_ok=True)
+            (self.quarantine_directory / f"{name}{NOTE}").unlink(missing_ok=True)
             flush_directory(self.directory)
         except OSError as error:
             raise DiskError(f"cannot release {name}: {error.strerror}") from None

@@ -564,3 +564,52 @@ def test_a_fleet_that_is_tried_again_does_not_fill_the_log(
         world.scripts[name] = lambda n: unwell() if n == 1 else world.answer()
     world.run(*names)
     assert sum("again in" in record.message for record in caplog.records) == lines
+
+
+# --- the clock is set within a run -----------------------------------------------------------------------------------
+
+TEN_YEARS = timedelta(days=3650)
+MS = timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("jump", [TEN_YEARS, -TEN_YEARS])
+def test_a_clock_that_is_set_between_the_beginning_of_a_run_and_its_request_names_no_slot(
+    tmp_path: Path, jump: timedelta
+) -> None:
+    world = World(tmp_path)
+    world.offset = -(jump // MS)
+
+    def script(number: int) -> Fetched | Exception:
+        if number == 1:
+            world.start += jump
+            return ClockSkew(Reason.CLOCK_SKEW, "code 100421")
+        return world.answer(-jump)
+
+    world.scripts["main"] = script
+    run_once(world)
+    assert {outcome.slot_at for outcome in world.kept} == {SLOT}, [type(o).__name__ for o in world.kept]
+
+
+@pytest.mark.parametrize("wrong_by", [TEN_YEARS, -TEN_YEARS])
+def test_a_clock_that_is_mended_between_the_beginning_of_a_run_and_its_request_names_no_slot(
+    tmp_path: Path, wrong_by: timedelta
+) -> None:
+    world = World(tmp_path)
+    world.start += wrong_by
+    world.remembered.keep_host(HostMemory(-(wrong_by // MS)))
+    world.offset = 0
+
+    def script(number: int) -> Fetched | Exception:
+        if number == 1:
+            world.start -= wrong_by
+            return ClockSkew(Reason.CLOCK_SKEW, "code 100421")
+        return world.answer()
+
+    world.scripts["main"] = script
+    run_once(world)
+    assert {outcome.slot_at for outcome in world.kept} == {SLOT}, [type(o).__name__ for o in world.kept]
+
+
+def run_once(world: World) -> None:
+    plan = Plan(INTERVAL, 120, 10, SlidingWindow(100, 10), SlidingWindow(100, 10))
+    world.extraction(plan, Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)).run(["main"])

@@ -283,3 +283,13 @@ def test_a_file_that_cannot_be_removed_is_stored_and_said_to_be(house: House, mo
     house.load()
     assert house.spool.depth() == 0
     assert house.rows("SELECT count(*) FROM snapshot") == [(2,)]
+
+
+def test_a_clock_that_is_set_later_does_not_move_what_was_read_before(house: House) -> None:
+    """While the database is down a reading waits; then somebody sets the clock five minutes on."""
+    jump = timedelta(minutes=5)
+    house.remembered.keep_host(HostMemory(-round(jump.total_seconds() * 1000), ASKED + jump + timedelta(seconds=30)))
+    [loaded] = house.load(reading())
+    assert loaded.snapshot is not None
+    assert loaded.snapshot.slot_at == SLOT
+    assert loaded.snapshot.taken_at == ASKED
