@@ -55,7 +55,7 @@ def check_conservation(exchange: Witness, left: Left, *, lost: Collection[bytes]
     assert not invented, f"stored, but never answered: {invented}"
     copies = Counter(answer.body for answer in exchange.answered)
     for answer in exchange.answered:
-        in_spool = [name for name, content in left.spool.items() if content.endswith(answer.body)]
+        in_spool = [name for name, content in left.spool.items() if answer.body in content]
         aside = [name for name, content in left.quarantine.items() if answer.body in content]
         assert len(in_spool) <= copies[answer.body], f"waits twice, {in_spool}: {answer}"
         assert len(aside) <= copies[answer.body], f"set aside twice, {aside}: {answer}"
