@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from unittest import mock
 
+# The file that holds space for the readings in flight, and how much of it there is here.
+RESERVE, RESERVED_BYTES = "reserve", 1500
 Name: TypeAlias = str | bytes | int | os.PathLike[str]
 # Says whether it has done what it was set for; if not, it is asked again at the next step.
 Trap = Callable[[str], bool]
@@ -63,6 +65,7 @@ class Disk:
         self._safe_names: dict[Path, _File] = {}
         self._unsafe: list[_Change] = []
         self._real = {name: getattr(os, name) for name in ("open", "close", "write", "fsync", "rename", "unlink")}
+        self._real["posix_fallocate"] = getattr(os, "posix_fallocate", None)
 
     @contextmanager
     def under(self) -> Iterator[None]:
@@ -79,6 +82,8 @@ class Disk:
             "remove": self._on_unlink,
         }
         with ExitStack() as patched:
+            if self._real["posix_fallocate"] is not None:
+                ours["posix_fallocate"] = self._on_allocate
             for name, function in ours.items():
                 patched.enter_context(mock.patch.object(os, name, function))
             yield
@@ -184,13 +189,20 @@ class Disk:
         if source is not None:
             self._change(source, target, self._names.get(source) or _File())
 
-    def _on_unlink(self, path: Name, *, dir_fd: int | None = None) -> None:
+    def _on_unlink(self, path: str | os.PathLike[str], *, dir_fd: int | None = None) -> None:
         place = self._place(path, dir_fd)
         if place is not None:
             self.step("unlink")
         self._real["unlink"](path, dir_fd=dir_fd)
         if place is not None:
             self._change(place, None, self._names.get(place) or _File())
+        elif self.room is not None and Path(os.fsdecode(path)) == self.root / RESERVE:
+            self.room += RESERVED_BYTES
+
+    def _on_allocate(self, descriptor: int, offset: int, size: int) -> None:
+        if self.room is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._real["posix_fallocate"](descriptor, offset, min(size, RESERVED_BYTES))
 
     # What is known of them
 

@@ -67,10 +67,6 @@ class Site:
         """That of SQLite."""
         return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:") else None
 
-    def waits(self) -> bool:
-        """Whether anything is in the spool."""
-        return any((self.state / "spool").glob("*"))
-
     def look(self) -> Seen:
         """What is there now."""
         with closing(_Reader(self.url)) as reader:

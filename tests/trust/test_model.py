@@ -75,9 +75,6 @@ class Installation(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.world.time.pass_by(seconds)
 
-    # Not while a reading waits: the next offset to be measured would be taken for that of its time as well, and move it
-    # to another slot. That is a defect (Loader enriches by an offset measured near, not by the answer's own time).
-    @precondition(lambda self: not (self.world.site.waits() or any(p.lost for p in self.world.programs)))
     @rule(seconds=st.sampled_from([None, *JUMPS]))
     def set_clock(self, seconds: float | None) -> None:
         """Forward or back by so much; or right."""
@@ -202,12 +199,13 @@ class Installation(RuleBasedStateMachine):
         self.world.back_up(self.backup)
 
     @precondition(lambda self: self.backup is not None)
-    @rule()
-    def restore(self) -> None:
+    @rule(in_place=st.booleans())
+    def restore(self, in_place: bool) -> None:
+        """Moved there whole, or written over the file that is there."""
         self.injected()
         assert self.backup is not None
         self.has_moved = True
-        self.world.restore(self.backup)
+        self.world.restore(self.backup, in_place=in_place)
 
     # What must be true
 

@@ -119,12 +119,12 @@ class World:
         with closing(sqlite3.connect(self.site.file)) as source, closing(sqlite3.connect(to)) as copy:
             source.backup(copy)
 
-    def restore(self, backup: Path) -> None:
-        """The copy in place of the database, moved there whole."""
+    def restore(self, backup: Path, *, in_place: bool) -> None:
+        """The copy in place of the database, moved there whole or copied over it."""
         assert self.site.file is not None
-        moved = self.site.file.with_name("restored.db")
-        shutil.copyfile(backup, moved)
-        moved.replace(self.site.file)
+        copy = self.site.file if in_place else self.site.file.with_name("restored.db")
+        shutil.copyfile(backup, copy)
+        copy.replace(self.site.file)
         self.model.restored()
 
 
