@@ -80,11 +80,7 @@ class Spool:
         ``unsettled_ms`` nobody else does: a doubted reading is safe, name and all, but not to be stored before it is
         read again. ``after`` is the draft whose place it takes.
         """
-        # By slot, then by the time it was read: the order of names is the order in which outcomes win.
-        slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
-        name = f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
-        name = successor(after.name) if after else name
+        name = successor(after.name) if after else _name_of(outcome)
         file = hidden(name, unsettled_ms)
         content = encode(outcome)
         try:
@@ -251,9 +247,8 @@ class Spool:
     def quarantine(self, name: str, reason: str, detail: str) -> None:
         """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays in place."""
         target = final(name)
-        note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
         try:
-            self._reserve.write(self.quarantine_directory / f"{target}{NOTE}", msgspec.json.encode(note) + b"\n")
+            self._note(target, reason, detail)
             (self.directory / name).rename(self.quarantine_directory / target)
             flush_directory(self.quarantine_directory)
         except FileNotFoundError:
@@ -262,11 +257,18 @@ class Spool:
             raise DiskError(f"cannot quarantine {name}: {error.strerror}") from None
 
     def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
-        """The same for an outcome that the disk had refused to take before. Raises DiskError."""
-        draft = self.write(outcome)
-        if draft.refusal is not None:
-            raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {draft.refusal.strerror}")
-        self.quarantine(draft.file, reason, detail)
+        """The same for an outcome that is not in the spool, nor ever is: there it might be adopted. Raises DiskError."""
+        name = _name_of(outcome)
+        try:
+            self._note(name, reason, detail)
+            self._reserve.write(self.quarantine_directory / name, encode(outcome))
+            flush_directory(self.quarantine_directory)
+        except OSError as error:
+            raise DiskError(f"cannot quarantine the outcome of {outcome.account}: {error.strerror}") from None
+
+    def _note(self, name: str, reason: str, detail: str) -> None:
+        note = {"reason": reason, "detail": detail, "at": datetime.now(UTC)}
+        self._reserve.write(self.quarantine_directory / f"{name}{NOTE}", msgspec.json.encode(note) + b"\n")
 
     def quarantined(self) -> list[Quarantined]:
         """What was set aside, oldest slot first."""
@@ -280,3 +282,10 @@ class Spool:
             flush_directory(self.directory)
         except OSError as error:
             raise DiskError(f"cannot release {name}: {error.strerror}") from None
+
+
+def _name_of(outcome: Outcome) -> str:
+    # By slot, then by the time it was read: the order of names is the order in which outcomes win.
+    slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
+    return f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"

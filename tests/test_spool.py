@@ -1,5 +1,6 @@
 """Outcomes on disk."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -249,3 +250,21 @@ def test_what_is_set_aside_is_on_the_disk_with_its_reason(spool: Spool, monkeypa
     reason = spool.quarantine_directory / f"{name}.reason"
     assert disk.last("write", reason) < disk.last("flush", reason) < disk.last("name", aside)
     assert disk.last("name", aside) < disk.last("flush", spool.quarantine_directory)
+
+
+def test_what_is_to_be_set_aside_never_waits_as_a_reading_wherever_its_program_dies(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by the model: an answer denied by its status was adopted, and stored as if it had been believed.
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    for step in ("rename", "fsync"):
+        with monkeypatch.context() as dying:
+            dying.setattr(os, step, die)
+            with contextlib.suppress(Killed):
+                spool.quarantine_unspooled(reading(), "unavailable", "code 0 all the same")
+        assert Spool(spool.directory.parent).names() == []

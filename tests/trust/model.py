@@ -31,7 +31,6 @@ class Fate(Enum):
     WRITTEN = auto()  # it outlives its program
     KEPT = auto()  # it outlives a cut of power as well
     EXCUSED = auto()  # nothing can have kept it
-    STRAY = auto()  # see Model.died
 
 
 class Holder(Protocol):
@@ -96,11 +95,8 @@ class Model:
 
     def died(self, holder: Holder) -> None:
         for told in self.told.values():
-            # What is to be set aside is written into the spool first: if its program dies there, it is taken for an
-            # ordinary reading. That is a defect, and this and the two mentions of STRAY below go when it is mended.
-            is_stray = told.fate is Fate.WRITTEN and told.answer.kind is Kind.DENIED_BY_STATUS
-            if told.holder is holder and (is_stray or told.fate in {Fate.RECEIVED, Fate.REFUSED}):
-                told.fate = Fate.STRAY if is_stray else Fate.EXCUSED
+            if told.holder is holder and told.fate in {Fate.RECEIVED, Fate.REFUSED}:
+                told.fate = Fate.EXCUSED
 
     def lost_power(self) -> None:
         for told in self.told.values():
@@ -162,10 +158,9 @@ class Model:
             assert self._belongs_aside(told.answer), f"set aside for nothing: {told.answer}: {self._why(aside, seen)}"
             return
         if times:
-            is_stray = told.fate is Fate.STRAY
-            assert is_stray or not self._belongs_aside(told.answer), f"must not be stored: {told.answer}"
+            assert not self._belongs_aside(told.answer), f"must not be stored: {told.answer}"
             return
-        if told.fate in {Fate.EXCUSED, Fate.STRAY} or any(body in content for content in seen.spool.values()):
+        if told.fate is Fate.EXCUSED or any(body in content for content in seen.spool.values()):
             return
         if told.holder.has_in_memory(body):
             return
