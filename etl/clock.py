@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from etl.errors import Trouble
-from etl.remembered import HostMemory, Remembered
+from etl.remembered import Block, HostMemory, Remembered
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,9 @@ class HostClock:
             if self._measured_in_vain is not None:
                 raise self._measured_in_vain
 
-    def block(self, until: datetime) -> None:
+    def block(self, block: Block) -> None:
         """No account may be asked before this time of our clock."""
-        self._keep(lambda memory: replace(memory, blocked_until=until))
+        self._keep(lambda memory: replace(memory, block=block))
 
     def _keep(self, change: Callable[[HostMemory], HostMemory]) -> None:
         with self._memory_lock:

@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from etl.asking import Answered, Asker
@@ -22,7 +22,7 @@ from etl.job import Doubted, Job
 from etl.model import Outcome, Reason
 from etl.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
 from etl.questions import Question, Questions
-from etl.remembered import AccountMemory, Remembered
+from etl.remembered import AccountMemory, Block, Remembered
 from etl.source import Source, Stop
 from etl.spool import Draft
 from etl.workers import Lost, Threads, Workers
@@ -130,7 +130,7 @@ class Extraction:
             if job.is_over():
                 yield job.given_up()
                 continue
-            blocked = still_blocked(self._clock.now(), self._host.memory.blocked_until, job.memory.blocked_until)
+            blocked = still_blocked(self._clock.now(), self._host.memory.block, job.memory.block)
             if blocked is not None:
                 trouble = RateLimited(Reason.RATE_LIMITED, f"limited until {instant_text(blocked)}", blocked)
                 yield from self._again(job, trouble, (blocked - self._clock.now()).total_seconds())
@@ -188,7 +188,7 @@ class Extraction:
             now = self._clock.now()
             until = unblocked_at(value, now, self._clock.chance(), again=job.limited)
             job.limited = True
-            self._remember_block(job, value, until)
+            self._remember_block(job, value, Block(now, until))
             yield from self._again(job, value, (until - now).total_seconds())
         elif isinstance(value, ClockSkew):
             if job.skewed:
@@ -227,8 +227,8 @@ class Extraction:
         heapq.heappush(self._waiting, (self._clock.monotonic() + pause, next(self._order), job))
 
     def _settle_reading(self, job: Job, answered: Answered) -> Iterable[Outcome | Draft]:
-        if job.memory.refusal or job.memory.blocked_until:
-            self._remember(job, replace(job.memory, refusal=None, blocked_until=None))
+        if job.memory.refusal or job.memory.block:
+            self._remember(job, replace(job.memory, refusal=None, block=None))
         seen, reading = answered.seen, answered.reading
         if seen is not None and answered.pause is not None and answered.draft.refusal is None:
             self._read_again(job, answered, seen, answered.pause)  # it is safe until then, and so not settled yet
@@ -255,11 +255,11 @@ class Extraction:
         job.memory = memory
         self._remembered.keep_account(job.account, memory)
 
-    def _remember_block(self, job: Job, trouble: RateLimited, until: datetime) -> None:
+    def _remember_block(self, job: Job, trouble: RateLimited, block: Block) -> None:
         if trouble.whole_host:
-            self._host.block(until)
+            self._host.block(block)
         else:
-            self._remember(job, replace(job.memory, blocked_until=until))
+            self._remember(job, replace(job.memory, block=block))
 
     def _keep_all(self, outcomes: Iterable[Outcome | Draft]) -> None:
         group = [each if isinstance(each, Draft) else self._write(each) for each in outcomes]

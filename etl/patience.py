@@ -8,7 +8,7 @@ from etl.doubt import DEFAULT_ABOVE
 from etl.errors import RateLimited, Trouble
 from etl.grid import instant_text
 from etl.limiter import SlidingWindow
-from etl.remembered import Refusal
+from etl.remembered import Block, Refusal
 
 MAX_ATTEMPTS = 12
 MAX_PAUSE_SECONDS = 30.0
@@ -16,6 +16,8 @@ MAX_PAUSE_SECONDS = 30.0
 UNNAMED_BLOCK = timedelta(minutes=5)
 # Of a block that is said to last longer than this, the clock it was written by is doubted, not our right to ask.
 LONGEST_BLOCK = timedelta(days=1)
+# A clock that is kept right may be set back by so much.
+CLOCK_STEP = timedelta(seconds=10)
 # A refused key is asked for again at least this often, so that a mended one is not missed for long.
 LONGEST_BACK_OFF = timedelta(hours=1)
 
@@ -52,9 +54,9 @@ def unblocked_at(trouble: RateLimited, now: datetime, chance: float, *, again: b
     return max(trouble.until + timedelta(seconds=chance), least)
 
 
-def still_blocked(now: datetime, *blocked_until: datetime | None) -> datetime | None:
-    """The latest of the remembered times that is still to come, unless a clock must have jumped since it was noted."""
-    return max((at for at in blocked_until if at and now < at <= now + LONGEST_BLOCK), default=None)
+def still_blocked(now: datetime, *blocks: Block | None) -> datetime | None:
+    """Until when the longest of the remembered blocks lasts. One noted in the future was noted by a clock since set."""
+    return max((b.until for b in blocks if b and b.since - CLOCK_STEP <= now < b.until), default=None)
 
 
 def refuse(

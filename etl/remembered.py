@@ -34,6 +34,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """BingX limits us, as was noted at ``since``, until ``until``; both of our clock."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountMemory:
     """One account: the UID behind each key seen, by the key's fingerprint; its refusal; until when BingX limits it.
 
@@ -43,7 +51,7 @@ class AccountMemory:
 
     uids: dict[str, str] = field(default_factory=dict)
     refusal: Refusal | None = None
-    blocked_until: datetime | None = None
+    block: Block | None = None
     uid_refusal: Refusal | None = None
     begun_with: str | None = None
     wallets: WalletMemory = field(default_factory=WalletMemory)
@@ -55,7 +63,7 @@ class HostMemory:
 
     clock_offset_ms: int | None = None
     offset_measured_at: datetime | None = None
-    blocked_until: datetime | None = None
+    block: Block | None = None
 
     def offset_near(self, instant: datetime) -> int | None:
         """The exchange's clock minus ours in ms, where it was measured at about that time of ours."""

@@ -257,7 +257,7 @@ class Spool:
             raise DiskError(f"cannot quarantine {name}: {error.strerror}") from None
 
     def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
-        """The same for an outcome that is not in the spool, nor ever is: there it might be adopted. Raises DiskError."""
+        """The same for an outcome that is not in the spool, nor ever is: it might be adopted. Raises DiskError."""
         name = _name_of(outcome)
         try:
             self._note(name, reason, detail)

@@ -20,7 +20,22 @@ ROOT = Path(__file__).parents[1]
 LONGEST_MODULE = 300
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 
-PARTS = ("batch", "clock", "doubt", "files", "judge", "limiter", "patience", "recorder", "remembered", "reserve", "workers")
+PARTS = (
+    *(
+        "batch",
+        "clock",
+        "doubt",
+        "files",
+        "job",
+        "judge",
+        "limiter",
+        "patience",
+        "quarantine",
+        "recorder",
+        "remembered",
+    ),
+    *("reserve", "spool_file", "unfinished", "workers"),
+)
 
 # What ``who`` is (itself and everything below it), what it must not import, and what would be lost.
 FORBIDDEN: list[tuple[str, tuple[str, ...], str]] = [

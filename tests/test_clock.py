@@ -8,7 +8,7 @@ import pytest
 
 from etl.clock import Clock, HostClock
 from etl.errors import Unreachable
-from etl.remembered import HostMemory, Remembered
+from etl.remembered import Block, HostMemory, Remembered
 from tests.values import ASKED
 
 MINUTE = timedelta(minutes=1)
@@ -103,5 +103,6 @@ def test_an_answers_time_is_compared_with_the_corrected_clock(tmp_path: Path) ->
 
 
 def test_a_block_of_the_whole_host_outlives_the_run_and_keeps_the_offset(tmp_path: Path) -> None:
-    host(tmp_path, 7).block(ASKED)
-    assert HostClock(Clock(), Remembered(tmp_path), Measured(0)).memory == HostMemory(7, blocked_until=ASKED)
+    block = Block(ASKED, ASKED + MINUTE)
+    host(tmp_path, 7).block(block)
+    assert HostClock(Clock(), Remembered(tmp_path), Measured(0)).memory == HostMemory(7, block=block)

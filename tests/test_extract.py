@@ -326,9 +326,9 @@ def test_a_rate_limit_beyond_the_slot_is_a_failure_at_once_and_respected_by_the_
 def test_a_rate_limit_without_a_time_lasts_five_minutes(world: World) -> None:
     world.scripts["main"] = lambda _: RateLimited(Reason.RATE_LIMITED, "HTTP 429", None)
     world.run("main")
-    blocked = world.remembered.account("main").blocked_until
-    assert blocked is not None
-    assert timedelta(seconds=299) < blocked - world.asked[0][1] < timedelta(seconds=305)
+    block = world.remembered.account("main").block
+    assert block is not None
+    assert timedelta(seconds=299) < block.until - world.asked[0][1] < timedelta(seconds=305)
 
 
 def test_a_limited_address_holds_up_every_account_and_a_limited_key_only_its_own(world: World) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from etl.doubt import WalletMemory
-from etl.remembered import AccountMemory, HostMemory, Refusal, Remembered
+from etl.remembered import AccountMemory, Block, HostMemory, Refusal, Remembered
 from tests.values import ASKED
 
 MEMORY = AccountMemory(
     {"f1": "1001"},
     Refusal("f1", "key_refused", "code 100413", 2, ASKED, ASKED),
-    ASKED,
+    Block(ASKED, ASKED),
     wallets=WalletMemory(frozenset({"spot", "grid"}), frozenset({"eran"})),
 )
 
@@ -19,11 +19,11 @@ MEMORY = AccountMemory(
 def test_it_comes_back_and_is_private(tmp_path: Path) -> None:
     remembered = Remembered(tmp_path / "state")
     remembered.keep_account("main", MEMORY)
-    remembered.keep_host(HostMemory(-250, ASKED, ASKED))
+    remembered.keep_host(HostMemory(-250, ASKED, Block(ASKED, ASKED)))
     again = Remembered(tmp_path / "state")
     assert again.account("main") == MEMORY
     assert again.account("host") == AccountMemory()
-    assert again.host() == HostMemory(-250, ASKED, ASKED)
+    assert again.host() == HostMemory(-250, ASKED, Block(ASKED, ASKED))
     files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert len(files) == 2

@@ -298,7 +298,7 @@ def test_when_the_further_reading_fails_the_doubted_one_is_the_outcome(world: Do
     assert world.only_outcome() == outcome
     memory = world.remembered.account("main")
     assert (memory.refusal is not None) == (why in {"refused", "wrong"})
-    assert (memory.blocked_until is not None) == (why == "limited")
+    assert (memory.block is not None) == (why == "limited")
     assert memory.wallets.held == {"spot", "USDTMPerp"}, "nothing has answered the doubt: the next slot has it again"
 
 

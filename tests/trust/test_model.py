@@ -233,9 +233,8 @@ class Installation(RuleBasedStateMachine):
             owner = model.owners.get(account, key.uid)
             good = key if key.uid == owner else Key(f"{account}-{next(self.numbers)}", owner)
             world.exchange.keys[account] = replace(good, is_good=True)
-        # An hour is the longest that a key is left alone. A block that was noted by a clock a day ahead holds for that
-        # day when the clock is right again, which is a defect; once it is mended, two hours are enough.
-        world.time.pass_by(26 * 3600)
+        # An hour is the longest that a key is left alone.
+        world.time.pass_by(2 * 3600)
         for program in world.programs:
             program.store()
         self.next_slot(1.0)
