@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from etl.db.accounts import Accounts
     from etl.db.history import History
+    from etl.db.voids import Voids
 
 
 def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False) -> Recorder:
@@ -140,6 +141,15 @@ def build_accounts(settings: Settings) -> "Accounts":
 
     _prepare_to_read(settings)
     return Accounts(open_engine(settings.database_url))
+
+
+def build_voids(settings: Settings) -> "Voids":
+    """The marks of wrong snapshots."""
+    from etl.db.engine import open_engine  # noqa: PLC0415
+    from etl.db.voids import Voids  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return Voids(open_engine(settings.database_url))
 
 
 def _prepare_to_read(settings: Settings) -> None:

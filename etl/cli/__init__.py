@@ -29,6 +29,8 @@ COMMANDS = {
     "account": "etl.cli.account:account",
     "report": "etl.cli.history:report",
     "gaps": "etl.cli.history:gaps",
+    "void": "etl.cli.void:void",
+    "unvoid": "etl.cli.void:unvoid",
     "spool": "etl.cli.spool:spool",
     "db": "etl.cli.db:db",
     "sandbox": "etl.cli.sandbox:sandbox",
