@@ -132,6 +132,8 @@ def lost_by_nature(run: Traced, answered: Iterable[Answer]) -> list[bytes]:
     unheard = {call.thread for call in run.named("sendto") if "GET /openApi/account/v1/allAccou" in call.arguments} & {
         call.thread for call in run.named("recvfrom", "recvmsg") if call.injected
     }
-    if not (run.killed or unheard or "LOST: neither" in run.ran.err):
+    if unheard:
+        return [answer.body for answer in answered]  # what was written, maybe in the same millisecond, is its failure
+    if not (run.killed or "LOST: neither" in run.ran.err):
         return []
     return [answer.body for answer in answered if answer.body not in kept]
