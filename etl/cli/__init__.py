@@ -27,8 +27,9 @@ COMMANDS = {
     "init": "etl.cli.init:init",
     "status": "etl.cli.status:status",
     "account": "etl.cli.account:account",
-    "report": "etl.cli.history:report",
+    "report": "etl.cli.report:report",
     "gaps": "etl.cli.history:gaps",
+    "export": "etl.cli.export:export",
     "void": "etl.cli.void:void",
     "unvoid": "etl.cli.void:unvoid",
     "spool": "etl.cli.spool:spool",
@@ -82,7 +83,7 @@ def main() -> NoReturn:
     """The program."""
     gc.set_threshold(COLLECT_AFTER_OBJECTS)
     with patient_streams() as streams:
-        code = run(sys.argv[1:])
+        code = invoke(sys.argv[1:])
         sys.stdout.flush()
         if (refusal := streams.unwritten()) is not None:
             code = _worse(code, _say(f"stdout cannot be written: {refusal.strerror}", Exit.DISK))
@@ -90,7 +91,7 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
+def invoke(arguments: list[str]) -> int:
     """Run one command and return its exit code: every error ends here, as one line with a remedy."""
     configure()
     try:

@@ -27,8 +27,8 @@ def all_commands() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("arguments", all_commands(), ids=" ".join)
 def test_help_teaches_and_loads_no_library_for_it(program: Program, arguments: tuple[str, ...]) -> None:
     code = (
-        "import sys\nfrom etl.cli import run\n"
-        f"code = run({[*arguments, '--help']!r})\n"
+        "import sys\nfrom etl.cli import invoke\n"
+        f"code = invoke({[*arguments, '--help']!r})\n"
         f"loaded = set({HEAVY!r}) & set(sys.modules)\n"
         "sys.exit(f'loaded {loaded}' if loaded else code)"
     )

@@ -370,8 +370,8 @@ def test_in_ordinary_work_nothing_is_imported_that_draws_or_migrates(program: Pr
     program.in_next_slot()
     assert program.run("snapshot", BINGX_ETL_INTERVAL=SHORT).code == 0
     code = (
-        "import sys\nfrom etl.cli import run\n"
-        "code = run(['snapshot'])\n"
+        "import sys\nfrom etl.cli import invoke\n"
+        "code = invoke(['snapshot'])\n"
         "heavy = {'alembic', 'rich', 'apscheduler', 'psycopg', 'mako', 'etl.sandbox'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy or code else 0)"
     )

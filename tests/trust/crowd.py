@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from etl.cli import run
+from etl.cli import invoke
 from etl.db import payload
 from etl.model import Reading
 from etl.sandbox.exchange import Exchange
@@ -140,7 +140,7 @@ def inside(program: Program, *arguments: str, **environ: str | None) -> Ran:
     os.environ.update({name: value for name, value in wanted.items() if value is not None})
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            code = run(list(arguments))
+            code = invoke(list(arguments))
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -270,7 +270,7 @@ def once_refused(program: Program, status: int, headers: dict[str, str], body: s
     program.exchange.faults.add("status", path=BALANCES, status=status, headers=headers, body=body)
     ran = inside(program, "snapshot", "--json")
     host = msgspec.json.decode((program.state / "remembered" / "host.json").read_bytes())
-    return ran, (datetime.fromisoformat(host["blocked_until"]) - datetime.now(UTC)).total_seconds()
+    return ran, (datetime.fromisoformat(host["block"]["until"]) - datetime.now(UTC)).total_seconds()
 
 
 @pytest.mark.parametrize("form", RETRY_AFTER)
@@ -304,7 +304,7 @@ def test_a_host_that_is_limited_asks_for_no_account_until_its_time_and_is_read_a
         assert (ran.code, ran.lines[0]["reason"], ran.lines[0]["attempts"]) == (75, "rate_limited", 0)
         assert program.exchange.counts.total() == 1
         host = program.state / "remembered" / "host.json"
-        host.write_bytes(host.read_bytes().replace(b"blocked_until", b"was_blocked_until"))
+        host.write_bytes(host.read_bytes().replace(b"block", b"was_block"))
         assert inside(program, "snapshot").code == 0
         assert program.rows("SELECT count(*) FROM snapshot") == [(1,)]
         tally("faults injected")
