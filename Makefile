@@ -83,7 +83,7 @@ check: format-check lint types lock-check drift test  ## everything that CI chec
 
 .PHONY: test
 test: venv  ## the tests, on all cores; ARGS="-k spool" for some of them, ARGS="-n0 -x" one by one
-	@$(BIN)/python -m pytest -n auto $(NO_SKIPS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(NO_SKIPS) $(ARGS)
 
 # How long each open-ended test of the long form goes on.
 SECONDS ?= 300
@@ -92,7 +92,7 @@ SECONDS ?= 300
 torture: venv  ## the long form of tests/trust: sweeps, models and faults; SECONDS=3600 for each of them
 	@mkdir -p build && : > build/torture
 	@BINGX_TEST_LONG_SECONDS=$(SECONDS) BINGX_TEST_TALLY="$(CURDIR)/build/torture" \
-	    $(BIN)/python -m pytest -n auto -o timeout=$$(($(SECONDS) + 600)) $(NO_SKIPS) tests/trust $(ARGS)
+	    $(BIN)/python -m pytest -n auto --dist worksteal -o timeout=$$(($(SECONDS) + 600)) $(NO_SKIPS) tests/trust $(ARGS)
 	@$(BIN)/python -m tests.trust build/torture
 
 .PHONY: mutants

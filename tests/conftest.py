@@ -1,5 +1,6 @@
 """Fixtures for everybody: databases, real ones, of both kinds."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,11 @@ from sqlalchemy import make_url
 
 from etl.db import migrate
 from tests.postgres import PostgresServer, started_server
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many again as there are cores: the tests wait for slots, disks and processes about half of the time."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2 if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
 
 
 @pytest.fixture(scope="session")
