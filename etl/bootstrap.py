@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from etl.db.accounts import Accounts
+    from etl.db.equity import Equity
     from etl.db.history import History
     from etl.db.voids import Voids
 
@@ -132,6 +133,15 @@ def build_history(settings: Settings) -> "History":
 
     _prepare_to_read(settings)
     return History(open_engine(settings.database_url))
+
+
+def build_equity(settings: Settings) -> "Equity":
+    """The snapshots, to report on."""
+    from etl.db.engine import open_engine  # noqa: PLC0415
+    from etl.db.equity import Equity  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return Equity(open_engine(settings.database_url))
 
 
 def build_accounts(settings: Settings) -> "Accounts":

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap import build_history, build_recorder
+from etl.bootstrap import build_equity, build_history, build_recorder
 from etl.cli.command import Command
-from etl.cli.history import DAILY, GAPS
+from etl.cli.history import GAPS
 from etl.errors import CannotCreate, SettingsError
 from etl.grid import slot_text
 from etl.keys import read_keys
 from etl.model import Status
 from etl.recorder import Recorder, Slot, Stored
+from etl.report.equity import Question, report
+from etl.report.equity_table import draw
 from etl.report.render import render
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.serve import example_config
@@ -74,7 +76,7 @@ def demo(directory: Path | None) -> None:
         slots.record(AFTER)
     history = build_history(settings)
     _say("\nWhat was recorded (bingx-etl report):\n")
-    _say(render(history.daily(), DAILY, "table"))
+    _say(draw(report(build_equity(settings), Question(), datetime.now(UTC)).rows).text)
     _say("What is missing, and why (bingx-etl gaps):\n")
     _say(render([gap for gap in history.gaps() if gap["gap_from"] < slots.ended_at], GAPS, "table"))
     database, spool = settings.state_dir / "balances.db", settings.state_dir / "spool"

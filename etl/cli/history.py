@@ -1,4 +1,4 @@
-"""``report`` and ``gaps``: the views as tables."""
+"""``gaps``: what is missing, and why."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time
@@ -12,18 +12,6 @@ from etl.cli.exits import Exit
 from etl.cli.output import format_option, write
 from etl.grid import parse_instant
 
-DAILY = (
-    "account",
-    "day",
-    "open_usdt",
-    "high_usdt",
-    "low_usdt",
-    "close_usdt",
-    "change_usdt",
-    "snapshots",
-    "expected",
-    "coverage",
-)
 GAPS = ("account", "gap_from", "gap_to", "missed", "reason")
 
 
@@ -50,21 +38,6 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
-
-
-@click.command(cls=Command, short_help="What was recorded, day by day.")
-@_range_options
-@format_option
-def report(account: str | None, since: datetime | None, until: datetime | None, form: str) -> None:
-    """What was recorded, day by day (UTC): open, high, low, close, change and coverage.
-
-    A day runs from midnight, exclusive, to the next midnight, inclusive. Change is the close minus the close of the day
-    before: it includes deposits and withdrawals, and is left open where the day before has no close. Coverage is the
-    share of the expected snapshots that are there and complete.
-    """
-    days = since.date() if since else None, until.date() if until else None
-    rows = build_history(settings()).daily(account, *days)
-    write(rows, DAILY, form, "nothing recorded in that time: bingx-etl snapshot records now")
 
 
 @click.command(cls=Command, short_help="What is missing, and why; exits with 1 if anything is.")

@@ -25,10 +25,11 @@ def render(rows: Sequence[Mapping[str, object]], columns: Sequence[str], form: s
         )
         return out.getvalue()
     texts = [[_short(row[name]) for name in columns] for row in rows]
-    return _table(texts, columns, [_is_number(rows, name) for name in columns], terminal=terminal)
+    return table(texts, columns, [_is_number(rows, name) for name in columns], terminal=terminal)
 
 
-def _table(rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Sequence[bool], *, terminal: bool) -> str:
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Sequence[bool], *, terminal: bool) -> str:
+    """Cells under bold names where a terminal shows them; ``numbers`` tells which columns stand to the right."""
     from rich.console import Console  # noqa: PLC0415 - only what draws imports it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

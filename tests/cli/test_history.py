@@ -1,7 +1,5 @@
-"""``report`` and ``gaps``: known answers, from outcomes in the spool to the text on stdout."""
+"""``gaps``: known answers, from outcomes in the spool to the text on stdout."""
 
-import csv
-import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,55 +63,9 @@ def recorded(anywhere: Program) -> Program:
 
 
 def rows(ran: Ran) -> list[dict[str, Any]]:
-    """The rows of a JSON report."""
+    """The rows of JSON."""
     found: list[dict[str, Any]] = json.loads(ran.out)
     return found
-
-
-def test_the_days_are_reported_exactly_and_a_gap_is_never_bridged(recorded: Program) -> None:
-    within = ("--account", "main", "--until", "2026-01-13")
-    ran = recorded.run("report", *within, "--format", "json")
-    assert (ran.code, ran.err) == (0, "")
-    keys = ("day", "open_usdt", "high_usdt", "low_usdt", "close_usdt", "change_usdt", "snapshots", "expected")
-    days = rows(ran)
-    assert [tuple(day[key] for key in keys) for day in days] == [
-        ("2026-01-10", "100.00000001", "110.00000001", "90.50000001", "95.00000001", None, 4, 4),
-        (
-            "2026-01-11",
-            "98.123456799012345678",
-            "99.50000001",
-            "98.123456799012345678",
-            "99.50000001",
-            "4.50000000",
-            2,
-            4,
-        ),
-        ("2026-01-12", None, None, None, None, None, 0, 4),
-        ("2026-01-13", "101.00000001", "101.00000001", "101.00000001", "101.00000001", None, 1, 4),
-    ]
-    assert [day["coverage"] for day in days] == [1, 0.5, 0, 0.25]
-    same = list(csv.DictReader(io.StringIO(recorded.run("report", *within, "--format", "csv").out)))
-    assert [{key: day[key] for key in keys} for day in same] == [
-        {key: "" if day[key] is None else str(day[key]) for key in keys} for day in days
-    ]
-    table = recorded.run("report", *within).out
-    for figure in ("98.123456799012345678", "4.50000000", "0.25", "2026-01-12"):
-        assert figure in table
-
-    one = rows(
-        recorded.run(
-            "report", "--account", "main", "--since", "2026-01-11", "--until", "2026-01-11", "--format", "json"
-        )
-    )
-    assert one == days[1:2], "the change of the first day is measured from the day before"
-    everybody = rows(recorded.run("report", "--until", "2026-01-12", "--format", "json"))
-    assert {day["account"] for day in everybody} == {"main", "other"}
-
-
-def test_a_time_without_anything_is_an_empty_report_and_a_hint(recorded: Program) -> None:
-    ran = recorded.run("report", "--until", "2020-01-01", "--format", "csv")
-    assert (ran.code, len(ran.out.splitlines())) == (0, 1)
-    assert "bingx-etl snapshot" in ran.err
 
 
 def test_gaps_are_told_with_their_reasons_and_are_an_exit_code(recorded: Program) -> None:
@@ -157,10 +109,9 @@ def test_gaps_are_told_with_their_reasons_and_are_an_exit_code(recorded: Program
 
 
 def test_an_account_never_heard_of_and_a_time_that_is_none_are_told(recorded: Program) -> None:
-    for command in ("report", "gaps"):
-        ran = recorded.run(command, "--account", "nobody")
-        assert (ran.code, ran.out, len(ran.err.splitlines())) == (78, "", 1)
-        assert "bingx-etl account list" in ran.err
+    ran = recorded.run("gaps", "--account", "nobody")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (78, "", 1)
+    assert "bingx-etl account list" in ran.err
     for time in ("2026-02-30", "yesterday", "2026-01-01T00:00:00", "10.01.2026"):
         ran = recorded.run("gaps", "--since", time)
         assert (ran.code, ran.out) == (2, "")
