@@ -192,7 +192,7 @@ class _Discarding:
         if len(names) < BATCH // 2:
             self._spool.discard(names)
         else:
-            self._thread = threading.Thread(target=self._spool.discard, args=(names,), name="discard")
+            self._thread = threading.Thread(target=self._spool.discard, args=(names,), name="discard", daemon=True)
             self._thread.start()
 
 
