@@ -12,6 +12,7 @@ from etl.db import migrate
 from tests.postgres import PostgresServer, started_server
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Half as many again as there are cores: the tests wait for slots, disks and processes about half of the time."""
     return max(2, len(os.sched_getaffinity(0)) * 3 // 2 if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
