@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from etl.keys import Keys
 from etl.limiter import SlidingWindow
 from etl.load import Loader
+from etl.model import Environment
 from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from etl.db.accounts import Accounts
     from etl.db.equity import Equity
+    from etl.db.export import Export
     from etl.db.history import History
+    from etl.db.imports import Imports
     from etl.db.voids import Voids
 
 
@@ -151,6 +154,27 @@ def build_accounts(settings: Settings) -> "Accounts":
 
     _prepare_to_read(settings)
     return Accounts(open_engine(settings.database_url))
+
+
+def build_export(
+    settings: Settings, account: str | None, since: datetime | None, until: datetime | None, *, voided: bool
+) -> "Export":
+    """The balances, to leave."""
+    from etl.db.engine import open_engine  # noqa: PLC0415
+    from etl.db.export import Export, Wanted  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return Export(open_engine(settings.database_url, keep=True), Wanted(account, since, until, voided))
+
+
+def build_imports(settings: Settings) -> "tuple[Imports, Environment]":
+    """History of a person's own, to come in, and which BingX an account is of where nobody says it."""
+    from etl.bingx.source import environment_of  # noqa: PLC0415
+    from etl.db.engine import open_engine  # noqa: PLC0415
+    from etl.db.imports import Imports  # noqa: PLC0415
+
+    _prepare_to_read(settings)
+    return Imports(open_engine(settings.database_url, keep=True)), environment_of(settings.base_url)
 
 
 def build_voids(settings: Settings) -> "Voids":

@@ -126,7 +126,7 @@ class SchemaNotAtHead(TryAgain):
 
 
 class NotUnderstood(EtlError):
-    """A body or a spool file is not what it should be; the text says why and quotes no amount."""
+    """A body, a spool file or a file to import is not what it should be; the text says why and quotes no amount."""
 
     exit_code = 65
 

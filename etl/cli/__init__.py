@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "etl.cli.report:report",
     "gaps": "etl.cli.history:gaps",
     "export": "etl.cli.export:export",
+    "import": "etl.cli.imports:import_",
     "void": "etl.cli.void:void",
     "unvoid": "etl.cli.void:unvoid",
     "spool": "etl.cli.spool:spool",

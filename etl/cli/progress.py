@@ -8,9 +8,12 @@ PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
-def progress_of(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to be told how much more is done. The bar appears once a second has passed without the end."""
-    if not sys.stderr.isatty():
+def progress_of(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Gives a function to be told how much more is done. The bar appears once a second has passed without the end.
+
+    ``total`` is None where nobody knows it. ``shown``: False where there is none on a terminal either.
+    """
+    if not (shown and sys.stderr.isatty()):
         yield lambda _: None
         return
     # Imported late: what draws costs a start-up that cron pays every five minutes.
