@@ -15,9 +15,10 @@ from etl.cli.command import Command, settings
 from etl.cli.output import format_option
 from etl.cli.progress import progress_of
 from etl.grid import parse_instant
+from etl.report.curve import can_show_blocks
 from etl.report.equity import COLUMNS, Question, Report
 from etl.report.equity import report as ask
-from etl.report.equity_table import can_show_blocks, draw
+from etl.report.equity_table import draw
 from etl.report.periods import Every, midnight
 from etl.report.render import render
 

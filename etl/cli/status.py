@@ -1,8 +1,10 @@
 """``status``: whether it works, at a glance."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import click
@@ -14,9 +16,11 @@ from etl.cli.output import write
 from etl.cli.spool import open_spool
 from etl.cli.telling import MOST_LINES
 from etl.grid import instant_text, slot_end, slot_of, slot_text
+from etl.report.curve import can_show_blocks, curve
 
 # How long a doubted reading is told of: long enough for who looks once a day.
 DOUBTS_OF = timedelta(days=1)
+CURVES_OF = timedelta(days=29)
 COLUMNS = ("account", "last_snapshot", "age", "status", "total_usdt", "failures_since", "last_reason")
 
 
@@ -66,10 +70,24 @@ def status(*, as_json: bool) -> None:
         for row in whole["accounts"]
     ]
     _warn(whole["accounts"])
+    curves = _curves([row["account"] for row in rows], partial(history.daily, since=(now - CURVES_OF).date()))
     write(rows, COLUMNS, "table", "nothing recorded yet: bingx-etl snapshot records now")
     sys.stdout.write(
-        f"\nspool: {whole['spool']} waiting   quarantine: {whole['quarantine']}   next slot: {whole['next_slot_at']}\n"
+        f"{curves}\n"
+        f"spool: {whole['spool']} waiting   quarantine: {whole['quarantine']}   next slot: {whole['next_slot_at']}\n"
     )
+
+
+def _curves(accounts: Sequence[str], daily: Callable[[], Sequence[Mapping[str, Any]]]) -> str:
+    """A line for each account with the closes of its last days, for a person who looks at a terminal."""
+    if not sys.stdout.isatty() or not can_show_blocks(sys.stdout.encoding) or len(accounts) > MOST_LINES:
+        return ""
+    closes: dict[str, list[Decimal | None]] = {}
+    for day in daily():
+        closes.setdefault(day["account"], []).append(day["close_usdt"])
+    width = max(map(len, closes), default=0)
+    lines = [f"{account:{width}}  {line}\n" for account, days in closes.items() if (line := curve(days, len(days)))]
+    return "".join([f"\nclose of each day (UTC), the last {CURVES_OF.days + 1} days:\n", *lines]) if lines else ""
 
 
 def _warn(accounts: Sequence[Mapping[str, Any]]) -> None:

@@ -21,6 +21,15 @@ def curve(values: Sequence[Decimal | None], width: int) -> str:
     return "".join(" " if value is None else LEVELS[_level(value, low, high)] for value in last)
 
 
+def can_show_blocks(encoding: str | None) -> bool:
+    """Whether a terminal of this encoding has the characters of a curve."""
+    try:
+        LEVELS.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def _level(value: Decimal, low: Decimal, high: Decimal) -> int:
     """Rounded, which is enough for a picture; a line that is flat runs through the middle."""
     return len(LEVELS) // 2 if low == high else min(int((value - low) / (high - low) * len(LEVELS)), len(LEVELS) - 1)

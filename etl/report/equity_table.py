@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import groupby
 from typing import NamedTuple
 
-from etl.report.curve import LEVELS, curve
+from etl.report.curve import curve
 from etl.report.equity import Row
 from etl.report.render import table
 
@@ -44,15 +44,6 @@ def draw(rows: Sequence[Row], *, width: int | None = None, is_terminal: bool = F
         texts.append(f"{heading}  {line}".rstrip() + "\n" + table(body, shown, numbers, terminal=is_terminal))
         begin = end
     return Drawn("\n".join(texts), [name for name in _COLUMNS if name not in shown], any(map(_is_rounded, rows)))
-
-
-def can_show_blocks(encoding: str | None) -> bool:
-    """Whether a terminal of this encoding has the characters of a curve."""
-    try:
-        LEVELS.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def _that_fit(widths: dict[str, int], width: int | None) -> list[str]:

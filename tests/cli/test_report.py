@@ -1,16 +1,8 @@
 """``report``: known answers, from outcomes in the spool to the text on stdout, in a pipe and on a terminal."""
 
 import csv
-import fcntl
 import io
 import json
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +16,7 @@ from etl.report.curve import LEVELS
 from etl.report.equity import COLUMNS
 from etl.spool import Spool
 from tests.cli.program import Program, Ran, installed
+from tests.cli.terminal import on_a_terminal
 from tests.values import failure, reading
 
 MIDNIGHT = datetime(2026, 1, 10, tzinfo=UTC)
@@ -93,28 +86,6 @@ def rows(ran: Ran) -> list[dict[str, Any]]:
     assert ran.code == 0, ran.err
     found: list[dict[str, Any]] = json.loads(ran.out)
     return found
-
-
-def on_a_terminal(program: Program, *arguments: str, columns: int = 80) -> list[str]:
-    """The lines that a person sees who has so many columns, without what makes letters bold."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environ = {**program.environ, "PYTHONIOENCODING": "utf-8", "TERM": "xterm"}
-    command = [sys.executable, "-m", "etl", *arguments]
-    with subprocess.Popen(command, env=environ, stdout=theirs, stderr=subprocess.PIPE, cwd=program.home) as process:
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                more = os.read(ours, 4096)
-            except OSError:  # Linux's way to say that it is over
-                break
-            if not more:
-                break
-            said += more
-        assert process.wait(60) == 0
-    os.close(ours)
-    return re.sub("\x1b\\[[0-9;]*m", "", said.decode()).splitlines()
 
 
 def test_days_are_reported_exactly_and_a_gap_is_never_bridged(anywhere: Program) -> None:

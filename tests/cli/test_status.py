@@ -7,6 +7,7 @@ from etl.model import Reason
 from etl.spool import Spool
 from tests.cli.confined import confined
 from tests.cli.program import Program
+from tests.cli.terminal import on_a_terminal
 from tests.values import failure, reading
 
 NOWHERE = "postgresql://somebody:hunter22@127.0.0.1:1/balances"
@@ -89,3 +90,20 @@ def test_a_spool_that_cannot_be_looked_into_is_not_an_empty_one(program: Program
             assert (ran.code, ran.out, len(ran.err.splitlines())) == (74, "", 1), ran
             assert str(directory) in ran.err
         directory.chmod(0o700)
+
+
+def test_a_person_at_a_terminal_sees_a_small_curve_of_each_account(program: Program) -> None:
+    spool, day = Spool(program.state), timedelta(days=1)
+    noon = slot_of(datetime.now(UTC), 86_400) - day / 2
+    spool.prepare()
+    spool.put(
+        [
+            reading({"sopt": total}, slot_at=noon - ago * day, requested_at=noon - ago * day, interval_seconds=43_200)
+            for ago, total in ((3, "100"), (2, "170"), (0, "135"))
+        ]
+    )
+    assert program.run("spool", "load").code == 0
+    lines = on_a_terminal(program, "status", columns=120)
+    [place] = [number for number, line in enumerate(lines) if "the last 30 days" in line]
+    assert lines[place + 1].rstrip() == "main  ▁█ ▅"
+    assert "▁" not in program.run("status").out

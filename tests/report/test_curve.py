@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.report.curve import LEVELS, curve
+from etl.report.curve import LEVELS, can_show_blocks, curve
 
 AMOUNTS = st.none() | st.decimals(-(10**9), 10**9, places=8)
 
@@ -33,3 +33,9 @@ def test_it_is_as_wide_as_it_may_be_and_no_wider(values: list[Decimal | None], w
     drawn = curve(values, width)
     assert len(drawn) == (min(width, len(values)) if any(value is not None for value in values) else 0)
     assert set(drawn) <= {*LEVELS, " "}
+
+
+def test_only_who_can_show_it_gets_one() -> None:
+    assert can_show_blocks("utf-8")
+    for encoding in ("ascii", "latin-1", "no such", None):
+        assert not can_show_blocks(encoding)
