@@ -34,6 +34,7 @@ class World:
     def __init__(self, tmp_path: Path, start: datetime = SLOT + timedelta(seconds=1)) -> None:
         self.start, self.began = start, time.monotonic()
         self.remembered = Remembered(tmp_path)
+        self.request_timeout = 10.0
         self.scripts: dict[str, Script] = {}
         self.asked: list[tuple[str, datetime, int]] = []
         self.uids: dict[str, str | Exception] = {}
@@ -99,7 +100,8 @@ class World:
     ) -> dict[str, Outcome]:
         """Run a slot; the outcome of each account."""
         before = len(self.kept)
-        plan = Plan(interval, retry_for, 10, SlidingWindow(limit, 10), SlidingWindow(limit, 10), ask_refused=force)
+        windows = SlidingWindow(limit, 10), SlidingWindow(limit, 10)
+        plan = Plan(interval, retry_for, self.request_timeout, *windows, ask_refused=force)
         clock = Clock(self.now, self.monotonic, lambda: 0.5, speed=self.speed)
         self.extraction(plan, clock).run(accounts)
         outcomes = {outcome.account: outcome for outcome in self.kept[before:]}

@@ -402,6 +402,7 @@ def test_whatever_the_answers_each_slot_has_what_a_simple_model_of_it_says(
     number = 0
     while number < 25 or time.monotonic() < until:
         world = Doubting(tmp_path / str(number), speed=200)
+        world.request_timeout = 1000.0  # of this hurried world: a busy machine needs some of it
         number += 1
         memory = WalletMemory()
         for slot in range(5):
