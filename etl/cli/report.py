@@ -39,7 +39,8 @@ class Zone(click.ParamType[tzinfo]):
             return UTC if value == "UTC" else ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             self.fail(
-                f"{value!r} is no time zone that this machine knows: write Europe/Berlin, America/New_York, UTC",
+                f"{value!r} is no time zone that this machine knows: write Europe/Berlin or America/New_York (where it"
+                " knows none but UTC, install tzdata)",
                 param,
                 ctx,
             )

@@ -52,9 +52,11 @@ class Equity:
         """
         ids = [known.id for known in accounts]
         firsts = [known.first_at for known in accounts if known.first_at is not None]
-        until = min([until, *(max(known.last_at for known in accounts if known.last_at) for _ in firsts[:1])])
-        after = min(firsts, default=until) - timedelta(seconds=1)
-        most = max(self._page_snapshots // max(len(ids), 1), min(FEWEST_OF_ACCOUNT, self._page_snapshots))
+        lasts = [known.last_at for known in accounts if known.last_at is not None]
+        if not firsts:
+            return
+        after, until = min(firsts) - timedelta(seconds=1), min(until, max(lasts))
+        most = max(self._page_snapshots // len(ids), min(FEWEST_OF_ACCOUNT, self._page_snapshots))
         while after < until:
             with self._database.read() as connection:
                 end = min([until, *_ends(connection, ids, after, most)])

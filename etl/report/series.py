@@ -72,11 +72,6 @@ class Series:
         elif amount < now.low:
             now.low = amount
 
-    @property
-    def begins(self) -> int | None:
-        """The number of the first period with a snapshot."""
-        return next(iter(self.figures), None)
-
 
 def change(figures: Mapping[int, Figures], number: int) -> tuple[Decimal | None, Decimal | None]:
     """From the close of the period before to the close of this one, and the same in percent.
