@@ -213,7 +213,10 @@ def read_json(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Line]]:
 
 
 def _names(header: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+    except csv.Error:  # no header at all: whoever reads on will say so
+        return []
 
 
 def _contract(time: str | None) -> str | None:

@@ -179,5 +179,6 @@ def test_an_export_is_known_by_its_header() -> None:
     assert not is_export("time,total\n")
     assert not is_export("account,total\n")
     assert not is_export("")
+    assert not is_export("account,slot_at_utc," + "x" * 200_000)
     assert [separator_of(line) for line in ("a;1,5", "a\t1,5", "a,1", "a")] == [";", "\t", ",", ","]
     assert set(WRITERS) == {"csv", "jsonl"}

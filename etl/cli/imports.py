@@ -1,5 +1,6 @@
 """``import``: history from a file, always marked as imported."""
 
+import io
 import sys
 import tempfile
 from collections import Counter
@@ -130,7 +131,11 @@ def _read(source: BinaryIO, account: str | None, habits: Habits, now: datetime) 
 def _opened(file: str) -> Iterator[BinaryIO]:
     """The file, to be read twice: what comes through a pipe is kept meanwhile."""
     with ExitStack() as opened:
-        source: BinaryIO = sys.stdin.buffer if file == "-" else opened.enter_context(Path(file).open("rb"))
+        source: BinaryIO
+        if file == "-":
+            source = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()  # None where it was closed
+        else:
+            source = opened.enter_context(Path(file).open("rb"))
         if not source.seekable():
             kept = opened.enter_context(tempfile.TemporaryFile())
             while block := source.read(1 << 20):

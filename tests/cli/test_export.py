@@ -1,6 +1,8 @@
 """``export``: the balances as a file, from the command line."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -115,18 +117,24 @@ def test_what_cannot_be_is_told(program: Program, arguments: tuple[str, ...], co
     assert "Traceback" not in ran.err
 
 
-ENDLESS = """
+# The history is made up, the rest is the program: so many pages, with so many seconds before each.
+MADE_UP = """
 import sys
+import time
 import etl.cli.export
 from etl.cli import main
 from tests.test_portable import PLAIN
 
-class Endless:
+class MadeUp:
+    def count(self):
+        return {pages}
+
     def pages(self):
-        while True:
+        for _ in range({pages}):
+            time.sleep({seconds})
             yield 1, [PLAIN]
 
-etl.cli.export.build_export = lambda *_, **__: Endless()
+etl.cli.export.build_export = lambda *_, **__: MadeUp()
 sys.argv = ["bingx-etl", "export"]
 main()
 """
@@ -135,7 +143,7 @@ main()
 def test_a_reader_who_has_seen_enough_ends_even_an_export_without_an_end(program: Program) -> None:
     with gone_reader() as writing:
         done = subprocess.run(
-            [sys.executable, "-c", ENDLESS],
+            [sys.executable, "-c", MADE_UP.format(pages=10**12, seconds=0)],
             env=program.environ,
             stdout=writing,
             stderr=subprocess.PIPE,
@@ -144,6 +152,25 @@ def test_a_reader_who_has_seen_enough_ends_even_an_export_without_an_end(program
             timeout=30,
         )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("is_piped", [True, False])
+def test_how_far_it_is_is_shown_on_a_terminal_and_never_among_the_lines(program: Program, *, is_piped: bool) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", MADE_UP.format(pages=20, seconds=0.1)],
+        env={**program.environ, "TERM": "xterm"},
+        stdout=subprocess.PIPE if is_piped else theirs,
+        stderr=theirs,
+        cwd=program.home,
+    ) as process:
+        os.close(theirs)
+        piped, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert ("exporting" in shown, "/20" in shown) == (is_piped, is_piped)
+    assert ((piped or b"").decode() or shown).count("2026-11-22 15:20:00") == 20
 
 
 def test_a_full_disk_is_told(program: Program) -> None:

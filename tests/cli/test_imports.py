@@ -1,15 +1,27 @@
 """``import``: history from a file, whole or not at all."""
 
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import click
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from etl.cli.imports import _read
+from etl.errors import NotUnderstood
+from etl.model import Provenance
+from etl.portable import csv_header, csv_lines, json_lines
+from etl.spreadsheet import Habits
 from tests.cli.program import Program, Ran, eventually
 from tests.cli.test_export import record
+from tests.cli.test_streams import run_closed
+from tests.test_portable import PLAIN
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -141,6 +153,52 @@ def test_what_cannot_be_understood_is_told_before_anything_is_touched(
     assert word in ran.err
     assert "Traceback" not in ran.err
     assert not program.state.exists()
+
+
+def test_a_closed_stdin_is_an_empty_one(program: Program) -> None:
+    done = run_closed(program, "<&-", "import", "-")
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "line 1: it is empty" in done.stderr
+
+
+EXPORT = csv_header() + csv_lines([PLAIN._replace(total_usdt="100.00"), PLAIN._replace(slot_at="2026-11-22T15:25:00Z")])
+TABLE = b"Datum;Gesamt\n31.12.2019 17:00;1.234,50\n2023-12-31;2.000,00\n"
+JSON = json_lines([PLAIN._replace(total_usdt="100.00")])
+PIECES = st.binary(max_size=8) | st.sampled_from(
+    [
+        b"\n",
+        b'"',
+        b";",
+        b",",
+        b"-",
+        b"9" * 30,
+        b"\xef\xbb\xbf",
+        b"\\ud800",
+        b"\0",
+        b"9999-12-31",
+        b"0001-01-01 00:00",
+        b"null",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.sampled_from([EXPORT, TABLE, JSON, b""]),
+    pieces=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 9), PIECES), max_size=3),
+)
+def test_whatever_a_file_is_it_is_read_or_refused_with_a_line(
+    content: bytes, pieces: list[tuple[int, int, bytes]]
+) -> None:
+    for place, length, piece in pieces:
+        content = content[:place] + piece + content[place + length :]
+    for account in (None, "main"):
+        try:
+            for entry in _read(io.BytesIO(content), account, Habits(ZoneInfo("Europe/Berlin")), BEGIN + 10**5 * HOUR):
+                assert entry.snapshot.provenance is Provenance.IMPORTED
+                assert entry.snapshot.total is None or entry.snapshot.total.is_finite()
+        except (NotUnderstood, click.UsageError) as error:
+            assert str(error).startswith("line ") or isinstance(error, click.UsageError)  # noqa: PT017 - either way is good
 
 
 def test_a_file_that_is_not_there_is_told(program: Program) -> None:

@@ -1,22 +1,28 @@
 """Marks of wrong snapshots."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, make_url, select
 
+from etl.db.engine import open_engine
 from etl.db.history import History
+from etl.db.imports import Imports
 from etl.db.schema import annotation
 from etl.db.views import daily_equity, equity, slot_gap
 from etl.db.voids import Marked, Voids
 from etl.errors import SchemaNotAtHead, SettingsError
-from etl.model import Provenance
+from etl.incoming import Incoming, total_only
+from etl.model import Environment, Provenance
 from tests.db.recorded import START, Recorded, at
+from tests.db.test_store import RIGHTS
 
 HOUR = 3600
 NOW = START + timedelta(days=40, milliseconds=5)
@@ -126,3 +132,27 @@ def test_whatever_is_marked_in_whatever_order_the_last_mark_counts(
             void ^= {key}
     assert {key for (key,) in recorded.rows(equity, "snapshot_id")} == {1, 2, 3} - void
     assert History(recorded.database).daily()[0]["snapshots"] == 3 - len(void)
+
+
+def test_marking_and_importing_need_no_more_rights_than_recording(new_database: Callable[..., str]) -> None:
+    url = new_database("postgresql")
+    recorded = Recorded(url)
+    recorded.account()
+    recorded.snapshot("01-01 00:00")
+    name = f"recorder_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'".encode())
+        try:
+            for right, tables in RIGHTS.items():
+                admin.execute(f"GRANT {right} ON {tables} TO {name}".encode())
+            database = open_engine(
+                make_url(url).set(username=name, password=name).render_as_string(hide_password=False)
+            )
+            voids = Voids(database, lambda: NOW)
+            voids.void(1, "x")
+            voids.unvoid(1, "")
+            old = Incoming(1, total_only("old", START, Decimal(5)), voided="x")
+            assert Imports(database, lambda: NOW).add([old], {"old": Environment.LIVE}) == 1
+        finally:
+            admin.execute(f"DROP OWNED BY {name}".encode())
+            admin.execute(f"DROP ROLE {name}".encode())
