@@ -57,8 +57,11 @@ class Session(requests.Session):
         self, url: str, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
     ) -> requests.Response:
         """The answer to a GET of exactly this address, its body unread; raises what requests and urllib3 raise."""
-        prepared = self.prepare_request(requests.Request("GET", url, headers=dict(headers)))
-        prepared.url = url  # byte for byte what was signed
+        # Not prepared by the session: nothing is to be merged, and the address stays byte for byte what was signed.
+        prepared = requests.PreparedRequest()
+        prepared.method = "GET"
+        prepared.url = url
+        prepared.headers = requests.structures.CaseInsensitiveDict(headers)
         return self.send(
             prepared, stream=True, timeout=timeout, allow_redirects=False, proxies=dict(proxies), verify=True
         )
