@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "lock")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "lock", "bench")}
 PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][A-Za-z0-9.+!]*)(?: ; ([^\\]+))? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 PROMISED = [
@@ -155,7 +155,7 @@ def direct(lock: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     runtime: list[str] = project["project"]["dependencies"]
     groups: dict[str, list[str]] = project["dependency-groups"]
-    asked = {"runtime": runtime, "dev": [*runtime, *groups["dev"]], "lock": groups["lock"]}
+    asked = {"runtime": runtime, "dev": [*runtime, *groups["dev"]], "lock": groups["lock"], "bench": groups["bench"]}
     return [Requirement(text) for text in asked[lock]]
 
 
