@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etl.batch import Loaded, failure_of
 from etl.clock import Clock
@@ -171,11 +171,18 @@ class Recorder:
             stored.trouble = error
         stored.damaged = self._loader.spool.damaged - damaged
         taken = {key for key, loaded in results.items() if loaded.waits is None}
-        spool = self._loader.spool
-        stored.lost = [e.outcome for e in unspooled if e.name not in taken and not spool.has(e.name)]
         for slot in slots:
+            slot.entries = [e if e.spooled or e.name in taken else self._spool_again(e) for e in slot.entries]
+            stored.lost += [e.outcome for e in slot.entries if not e.spooled and e.name not in taken]
             slot.recorded = [self._recorded(entry, results.get(entry.name)) for entry in slot.entries]
         return stored
+
+    def _spool_again(self, entry: Entry) -> Entry:
+        """What was in memory only and is not in the history either: there may be room on the disk by now."""
+        if self._loader.spool.has(entry.name):  # it was whole, though not flushed, and has been adopted
+            return replace(entry, spooled=True)
+        [again], _ = self._loader.spool.put([entry.outcome])
+        return again
 
     def _set_aside(self, outcome: Outcome, reason: str, detail: str) -> None:
         try:

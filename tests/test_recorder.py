@@ -75,9 +75,12 @@ class World:
         interval: int = DAY,
         progress: Callable[[int], None] = lambda _: None,
     ) -> tuple[Slot, Stored]:
+        return self.recorder(interval).record(accounts or ("main",), keyless or {}, self.stop, progress)
+
+    def recorder(self, interval: int = DAY) -> Recorder:
+        """The real thing, over this world."""
         plan = Plan(interval, 0.0, 10.0, SlidingWindow(300, 10), SlidingWindow(300, 10))
-        recorder = Recorder(self.source, self.remembered, self.loader, plan)
-        return recorder.record(accounts or ("main",), keyless or {}, self.stop, progress)
+        return Recorder(self.source, self.remembered, self.loader, plan)
 
     @property
     def waiting(self) -> int:
@@ -151,6 +154,27 @@ def test_what_both_refuse_after_it_was_read_is_told_as_lost(world: World) -> Non
     assert [outcome.account for outcome in stored.lost] == ["main"]
     assert [recorded.stored for recorded in slot.recorded] == [False]
     assert stored.trouble is DOWN
+
+
+def test_what_both_refused_goes_to_the_disk_as_soon_as_that_has_room(world: World) -> None:
+    world.state.mkdir()
+    (world.state / "spool").write_text("in the way")
+
+    def goes_down(_: int) -> None:
+        world.store.error = DOWN
+
+    slot, stored = world.record(progress=goes_down)
+    assert stored.lost
+    (world.state / "spool").unlink()
+    (world.state / "spool").mkdir()
+    stored = world.recorder().store([slot])
+    assert (stored.trouble, stored.lost, world.waiting) == (DOWN, [], 1)
+    assert [recorded.stored for recorded in slot.recorded] == [False]
+    world.store.error = None
+    stored = world.recorder().store([slot])
+    assert (stored.trouble, stored.lost, world.waiting) == (None, [], 0)
+    assert [recorded.stored for recorded in slot.recorded] == [True]
+    assert len(world.store.history.snapshots) == 1
 
 
 def test_told_to_stop_it_keeps_what_it_has_and_stores_nothing(world: World) -> None:
