@@ -262,5 +262,5 @@ def test_thousands_of_slots_leave_neither_memory_nor_descriptors_nor_threads_beh
     assert found[0][0] + missing >= SLOTS - 1
     assert late[0] - early[0] < 4096, "KiB in two thirds of the slots"
     assert late[1] <= early[1] + 2
-        assert late[2] <= early[2] + 16, "those that wait for work come and go; a leak would be one in every slot"
+    assert late[2] <= early[2] + 16, "those that wait for work come and go; a leak would be one in every slot"
     assert late[3] - early[3] < SLOTS / 2, "objects, of which a slot that is kept has several"
