@@ -184,7 +184,7 @@ def test_what_is_recorded_meanwhile_never_comes_twice_and_never_in_parts(recorde
 
 def test_memory_does_not_grow_with_the_history(new_database: Callable[..., str]) -> None:
     peaks = []
-    for count in (400, 2400):
+    for count in (400, 6400):
         database = open_engine(new_database("sqlite", name=f"{count}.db"))
         plain = a_snapshot({f"type-{n}": "1" for n in range(8)})
         store(database, *(replace(plain, slot_at=START + n * STEP, bodies=()) for n in range(count)))
@@ -193,4 +193,5 @@ def test_memory_does_not_grow_with_the_history(new_database: Callable[..., str])
         assert sum(len(csv_lines(lines)) for _, lines in Export(database, Wanted(), page=100).pages()) > 8 * count * 80
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] + 200_000, peaks
+    # What other tests have left in this process may allocate meanwhile; all lines together would be 10 MB.
+    assert peaks[1] < peaks[0] + 3_000_000, peaks

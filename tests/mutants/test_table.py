@@ -70,7 +70,7 @@ def test_a_mutant_is_killed_by_a_failing_test_and_by_nothing_else(
     mutant: Mutant, checkout: Path, tmp_path: Path
 ) -> None:
     trial = try_mutant(mutant, checkout, tmp_path / "copy")
-    assert (trial.outcome, trial.killed_by) == (Outcome.KILLED, mutant.tests[0])
+    assert (trial.outcome, trial.killed_by) == (Outcome.KILLED, mutant.tests[0]), trial
     assert (checkout / HARMLESS).read_text() == "safe = True\n", "only the copy was changed"
     assert not (tmp_path / "copy").exists()
     assert run_tests(mutant.tests, checkout).outcome is Outcome.SURVIVED
