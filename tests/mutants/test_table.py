@@ -27,7 +27,9 @@ def mutant() -> Mutant:
 def checkout(tmp_path: Path) -> Path:
     """A checkout with one promise."""
     root = tmp_path / "checkout"
-    for name, text in ((HARMLESS, "safe = True\n"), ("tests/test_it.py", SEEN), ("pyproject.toml", "")):
+    # With an __init__.py, or the package that is installed would come before it.
+    files = {"etl/__init__.py": "", HARMLESS: "safe = True\n", "tests/test_it.py": SEEN, "pyproject.toml": ""}
+    for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root

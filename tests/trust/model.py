@@ -141,8 +141,9 @@ class Model:
         now = {(row.account, row.slot_at): row.bodies[-1] for row in seen.snapshots}
         for place, body in self._stored.items():
             assert now.get(place) == body, f"the snapshot of {place} was {self.told[body].answer}, and is not any more"
+        begun = {(row.account, row.slot_at): row.bodies[0] for row in seen.snapshots}
         for place in now.keys() - self._stored.keys():
-            self._check_first(place, self.told[now[place]], seen)
+            self._check_first(place, self.told[now[place]], self.told[begun[place]], seen)
         self._stored = now
         self.known = seen.known
         for name, failure in self._failures.items():
@@ -204,16 +205,19 @@ class Model:
             note = seen.quarantine.get(f"{name}.reason", b"{}")
             assert json.loads(note or b"{}").get("reason"), f"in quarantine without a reason: {name}"
 
-    def _check_first(self, place: Place, winner: Told, seen: Seen) -> None:
-        """Of what waited in the spool, the first that was read is the slot's."""
+    def _check_first(self, place: Place, winner: Told, begun: Told, seen: Seen) -> None:
+        """Of what waited in the spool, the first that was read is the slot's.
+
+        An outcome counts from its first answer on: one that was doubted was on the disk before it was read again.
+        """
         if winner.fate is Fate.REFUSED or winner.kept_as == 0:
             return
         for body, told in self.told.items():
             answer = told.answer
             if (
                 told.fate is Fate.KEPT
-                and 0 < told.kept_as < winner.received_as
-                and answer.sent_by_clock < winner.answer.sent_by_clock
+                and 0 < told.kept_as < begun.received_as
+                and answer.sent_by_clock < begun.answer.sent_by_clock
                 and self.slots_of(answer) == {place[1]}
                 and answer.account == place[0]
                 and answer.key == winner.answer.key
