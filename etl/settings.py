@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +19,17 @@ import platformdirs
 
 from etl.doubt import parse_threshold
 from etl.errors import SettingsError
-from etl.grid import parse_duration, parse_interval
+from etl.grid import parse_interval
 from etl.secret_files import absolute, is_private, read_secret_file
+from etl.setting_forms import (
+    parse_base_url,
+    parse_database_url,
+    parse_limit,
+    parse_log_format,
+    parse_proxy,
+    parse_readable_file,
+    parse_seconds,
+)
 
 PROGRAM = "bingx-etl"
 PREFIX = "BINGX_ETL_"
@@ -43,86 +51,6 @@ class Setting:
         return PREFIX + self.name.upper()
 
 
-def parse_base_url(text: str) -> str:
-    """An https URL of a host, or http on loopback; raises ValueError."""
-    parts = urlsplit(text)
-    host = parts.hostname
-    if parts.scheme not in {"https", "http"} or not host:
-        raise ValueError("write a URL such as https://open-api.bingx.com")
-    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
-        raise ValueError("write scheme and host only, such as https://open-api.bingx.com")
-    _ = parts.port  # raises ValueError where it is none
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("http:// would send the key in the clear: only https://, or http:// on loopback")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def parse_database_url(text: str) -> str:
-    """A SQLAlchemy URL of SQLite or PostgreSQL, as it stands; raises ValueError."""
-    scheme = text.partition(":")[0].partition("+")
-    if scheme[0] not in {"sqlite", "postgresql", "postgres"} or "://" not in text:
-        raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user@host/database")
-    if "\0" in text:
-        raise ValueError("there is a NUL in it")
-    if scheme[2] not in {"", "pysqlite", "psycopg"}:
-        raise ValueError("the driver is chosen by this program: write sqlite:// or postgresql:// without one")
-    if scheme[0] == "sqlite" and text.partition("://")[2].partition("?")[0] in {"", "/", "/:memory:"}:
-        raise ValueError("a database in memory keeps nothing: write sqlite:////absolute/path/balances.db")
-    return text
-
-
-def parse_proxy(text: str) -> str:
-    """The URL of a proxy; raises ValueError."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a URL such as http://proxy.example:3128")
-    return text
-
-
-def parse_readable_file(text: str) -> Path:
-    """The path of a file that can be read; raises ValueError."""
-    path = absolute(Path(text), "a file")
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise ValueError("there is no readable file of that name")
-    return path
-
-
-def parse_limit(text: str) -> tuple[int, float]:
-    """``300/10s``: so many requests in so many seconds; raises ValueError."""
-    requests, slash, window = text.partition("/")
-    if not slash or not re.fullmatch(r"[1-9][0-9]{0,6}", requests.strip()):
-        raise ValueError("write requests and window, such as 300/10s")
-    seconds = parse_duration(window).total_seconds()
-    if not seconds:
-        raise ValueError("the window of a limit is longer than nothing, such as 300/10s")
-    return int(requests), seconds
-
-
-def _seconds(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        seconds = parse_duration(text).total_seconds()
-        if not least <= seconds <= most:
-            raise ValueError(f"between {least:g} and {most:g} seconds")
-        return seconds
-
-    return parse
-
-
-def parse_log_format(text: str) -> str:
-    """``text`` or ``json``; raises ValueError."""
-    if text not in {"text", "json"}:
-        raise ValueError("write text or json")
-    return text
-
-
 SETTINGS = (
     Setting(
         "state_dir",
@@ -138,9 +66,11 @@ SETTINGS = (
         "proxy", parse_proxy, "", "The only proxy there is: variables of the environment are ignored.", secret=True
     ),
     Setting("ca_bundle", parse_readable_file, "", "A PEM file of authorities trusted besides the usual ones."),
-    Setting("request_timeout", _seconds(0.1, 300), "10s", "Deadline of one whole request."),
-    Setting("retry_for", _seconds(0, 86_400), "120s", "How long a failing account is tried within its slot; 0s: once."),
-    Setting("recv_window", _seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
+    Setting("request_timeout", parse_seconds(0.1, 300), "10s", "Deadline of one whole request."),
+    Setting(
+        "retry_for", parse_seconds(0, 86_400), "120s", "How long a failing account is tried within its slot; 0s: once."
+    ),
+    Setting("recv_window", parse_seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
     Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
     Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
     Setting("log_format", parse_log_format, "text", "text or json."),

@@ -1,0 +1,93 @@
+"""What the text of each kind of setting may look like, and its value. Each raises ValueError with what to write."""
+
+import os
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from etl.grid import parse_duration
+from etl.secret_files import absolute
+
+
+def parse_base_url(text: str) -> str:
+    """An https URL of a host, or http on loopback; raises ValueError."""
+    parts = urlsplit(text)
+    host = parts.hostname
+    if parts.scheme not in {"https", "http"} or not host:
+        raise ValueError("write a URL such as https://open-api.bingx.com")
+    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+        raise ValueError("write scheme and host only, such as https://open-api.bingx.com")
+    _ = parts.port  # raises ValueError where it is none
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("http:// would send the key in the clear: only https://, or http:// on loopback")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_database_url(text: str) -> str:
+    """A SQLAlchemy URL of SQLite or PostgreSQL, as it stands; raises ValueError."""
+    scheme = text.partition(":")[0].partition("+")
+    if scheme[0] not in {"sqlite", "postgresql", "postgres"} or "://" not in text:
+        raise ValueError("write sqlite:////absolute/path/balances.db or postgresql://user@host/database")
+    if "\0" in text:
+        raise ValueError("there is a NUL in it")
+    if scheme[2] not in {"", "pysqlite", "psycopg"}:
+        raise ValueError("the driver is chosen by this program: write sqlite:// or postgresql:// without one")
+    if scheme[0] == "sqlite" and text.partition("://")[2].partition("?")[0] in {"", "/", "/:memory:"}:
+        raise ValueError("a database in memory keeps nothing: write sqlite:////absolute/path/balances.db")
+    return text
+
+
+def parse_proxy(text: str) -> str:
+    """The URL of a proxy; raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL such as http://proxy.example:3128")
+    return text
+
+
+def parse_readable_file(text: str) -> Path:
+    """The path of a file that can be read; raises ValueError."""
+    path = absolute(Path(text), "a file")
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValueError("there is no readable file of that name")
+    return path
+
+
+def parse_limit(text: str) -> tuple[int, float]:
+    """``300/10s``: so many requests in so many seconds; raises ValueError."""
+    requests, slash, window = text.partition("/")
+    if not slash or not re.fullmatch(r"[1-9][0-9]{0,6}", requests.strip()):
+        raise ValueError("write requests and window, such as 300/10s")
+    seconds = parse_duration(window).total_seconds()
+    if not seconds:
+        raise ValueError("the window of a limit is longer than nothing, such as 300/10s")
+    return int(requests), seconds
+
+
+def parse_seconds(least: float, most: float) -> Callable[[str], float]:
+    """Reads a duration that is no shorter and no longer than so many seconds; raises ValueError."""
+
+    def parse(text: str) -> float:
+        seconds = parse_duration(text).total_seconds()
+        if not least <= seconds <= most:
+            raise ValueError(f"between {least:g} and {most:g} seconds")
+        return seconds
+
+    return parse
+
+
+def parse_log_format(text: str) -> str:
+    """``text`` or ``json``; raises ValueError."""
+    if text not in {"text", "json"}:
+        raise ValueError("write text or json")
+    return text
