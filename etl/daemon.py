@@ -23,8 +23,9 @@ from etl.absence import Absence
 from etl.clock import Clock
 from etl.errors import EtlError
 from etl.grid import slot_end, slot_of
-from etl.recorder import Recorder, Slot, Stored
+from etl.recorder import Recorder, Slot
 from etl.vigil import Vigil
+from etl.watchers import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -81,22 +82,23 @@ class Daemon:
         self,
         muster: Callable[[], Crew],
         absence: Absence,
-        tell: Callable[[Sequence[Slot], Stored], None],
+        watcher: Watcher,
         clock: Clock | None = None,
         vigil: Vigil | None = None,
     ) -> None:
-        """``muster`` reads the settings and raises EtlError where they are wrong; ``tell`` reports slots."""
+        """``muster`` reads the settings and raises EtlError where they are wrong; ``watcher`` is told of each slot."""
         self._muster = muster
         self._absence = absence
         self._clock = clock or Clock()
         self._vigil = vigil or Vigil()
         self._crew = muster()
+        self._watcher = watcher
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._signal = 0
         self._slot_at: datetime | None = None
         self._stop = threading.Event()
         self._reading: set[threading.Thread] = set()
-        self._storekeeper = _Storekeeper(lambda: self._crew.recorder, tell)
+        self._storekeeper = _Storekeeper(lambda: self._crew.recorder, watcher)
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def run(self) -> int:
@@ -172,6 +174,7 @@ class Daemon:
         name = f"slot-{slot_at:%H:%M:%S}"
         thread = threading.Thread(target=self._read_slot, args=(crew, turn), daemon=True, name=name)
         self._reading.add(thread)
+        self._watcher.begins()
         thread.start()
 
     def _read_slot(self, crew: Crew, turn: int) -> None:
@@ -182,8 +185,10 @@ class Daemon:
             self._storekeeper.take(slot)
         except EtlError as error:
             log.error("%s", error)
-        except Exception:
+            self._watcher.fails(error)
+        except Exception as error:
             log.exception("a defect: this slot is lost, the next one is tried")
+            self._watcher.fails(error)
 
     def _note_missed(self, crew: Crew, turn: int, slot: Slot) -> None:
         outcomes = [(entry.outcome.account, entry.outcome.slot_at) for entry in slot.entries]
@@ -205,15 +210,16 @@ class Daemon:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._storekeeper.stop(STOP_STORING_SECONDS)
         self._absence.stopped()
+        self._watcher.finish()
 
 
 class _Storekeeper(threading.Thread):
     """Stores what the spool has, whenever a slot was read, and now and then while the database is down."""
 
-    def __init__(self, recorder: Callable[[], Recorder], tell: Callable[[Sequence[Slot], Stored], None]) -> None:
+    def __init__(self, recorder: Callable[[], Recorder], watcher: Watcher) -> None:
         super().__init__(daemon=True, name="storekeeper")
         self._recorder = recorder
-        self._tell = tell
+        self._watcher = watcher
         self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         # Slots with outcomes that the disk refused, and so far the database as well: they are in memory alone.
         self._homeless: list[Slot] = []
@@ -244,7 +250,7 @@ class _Storekeeper(threading.Thread):
         stored = self._recorder().store([*homeless, *slots])
         lost = {id(outcome) for outcome in stored.lost}
         self._homeless = [s for s in self._homeless if any(id(entry.outcome) in lost for entry in s.entries)]
-        self._tell(slots, stored)
+        self._watcher.ends(slots, stored)
         return stored.trouble is None
 
     def _wait(self, timeout: float | None) -> tuple[list[Slot], bool]:

@@ -34,7 +34,7 @@ PARTS = (
         "recorder",
         "remembered",
     ),
-    *("reserve", "spool_file", "unfinished", "workers"),
+    *("reserve", "spool_file", "unfinished", "watchers", "workers"),
 )
 
 # What ``who`` is (itself and everything below it), what it must not import, and what would be lost.

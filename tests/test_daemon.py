@@ -28,6 +28,7 @@ from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
 from etl.spool import Spool
 from etl.store import Store
+from etl.watchers import Watcher
 from tests.fakes import FakeStore
 from tests.reading import rows
 from tests.values import SLOT, body
@@ -80,7 +81,7 @@ def test_after_a_clock_was_set_back_the_library_still_gets_a_later_time_than_the
 
 
 @dataclass
-class World:
+class World(Watcher):
     """An exchange that answers at once, a clock that a test sets, and a daemon's parts around them."""
 
     directory: Path
@@ -121,11 +122,11 @@ class World:
             raise SettingsError("something is wrong")
         return Crew(self.recorder(), ["main"], {}, self.interval)
 
-    def tell(self, slots: Sequence[Slot], stored: Stored) -> None:
+    def ends(self, slots: Sequence[Slot], stored: Stored) -> None:
         self.told.append((list(slots), stored))
 
     def daemon(self) -> Daemon:
-        return Daemon(self.muster, Absence(self.directory), self.tell, self.clock)
+        return Daemon(self.muster, Absence(self.directory), self, self.clock)
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30

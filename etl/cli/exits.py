@@ -1,9 +1,13 @@
 """Exit codes, as in sysexits.h, and which of several wins."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from etl.model import Reason
+
+if TYPE_CHECKING:  # every command needs exit codes, and few record
+    from etl.recorder import Slot, Stored
 
 
 class Exit(IntEnum):
@@ -55,3 +59,16 @@ def most_needing(codes: Iterable[int]) -> int:
     """The code that most needs a person; 0 where nothing does."""
     given = set(codes)
     return next((code for code in BY_NEED if code in given), Exit.DONE)
+
+
+def code_of(slots: "Sequence[Slot]", stored: "Stored") -> int:
+    """That of slots that were read, and of one attempt to store them and all that waited."""
+    recorded = [each for slot in slots for each in slot.recorded]
+    codes: list[int] = [BY_REASON[each.failure.reason] for each in recorded if each.failure]
+    codes += [BY_REASON[loaded.failure.reason] for loaded in stored.quarantined if loaded.failure]
+    codes += [Exit.NOT_UNDERSTOOD] * stored.damaged
+    codes += [Exit.TRY_AGAIN for each in recorded if not each.stored]
+    codes += [slot.disk.exit_code for slot in slots if slot.disk is not None]
+    if stored.trouble is not None:
+        codes.append(stored.trouble.exit_code)
+    return most_needing(codes)

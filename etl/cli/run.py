@@ -15,6 +15,7 @@ from etl.cli.telling import Teller
 from etl.errors import SettingsError
 from etl.keys import read_keys
 from etl.logs import configure
+from etl.watchers import Watchers
 
 if TYPE_CHECKING:
     from etl.daemon import Crew
@@ -34,7 +35,7 @@ def run() -> None:
     from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
 
     muster = _Muster(settings().state_dir)
-    daemon = Daemon(muster, Absence(muster.state_dir), Teller(stays=True))
+    daemon = Daemon(muster, Absence(muster.state_dir), Watchers([Teller(stays=True)]))
     number = daemon.run()
     logging.shutdown()
     sys.stdout.flush()

@@ -9,16 +9,17 @@ import msgspec
 
 from etl.bootstrap import build_recorder
 from etl.cli.command import Command, settings
-from etl.cli.exits import BY_REASON, Exit, most_needing
+from etl.cli.exits import code_of
 from etl.cli.interruption import Interruption
 from etl.cli.progress import progress_of
-from etl.cli.telling import tell
+from etl.cli.telling import Teller
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
 from etl.keys import Keys, read_keys
 from etl.logs import configure
 from etl.model import Reason
-from etl.recorder import Recorded, Slot, Stored
+from etl.recorder import Recorded
+from etl.watchers import Watchers
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +45,22 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
     recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
+    watcher = Watchers([Teller()])
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
-        slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
-    tell(slot, stored)
+        watcher.begins()
+        try:
+            slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
+        except Exception as error:
+            watcher.fails(error)
+            raise
+    watcher.ends([slot], stored)
+    watcher.finish()
     for recorded in sorted(slot.recorded, key=lambda r: (r.outcome.account, r.outcome.slot_at)):
         if as_json:
             sys.stdout.write(msgspec.json.encode(_as_json(recorded)).decode() + "\n")
         elif sys.stdout.isatty():
             sys.stdout.write(_line(recorded) + "\n")
-    return stop.exit_code if stop.is_set() else _exit_code(slot, stored)
+    return stop.exit_code if stop.is_set() else code_of([slot], stored)
 
 
 def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
@@ -68,18 +76,6 @@ def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
         {name: key for name, key in keys.usable.items() if name in names},
         {name: error for name, error in keys.unusable.items() if name in names},
     )
-
-
-def _exit_code(slot: Slot, stored: Stored) -> int:
-    codes: list[int] = [BY_REASON[r.failure.reason] for r in slot.recorded if r.failure]
-    codes += [BY_REASON[loaded.failure.reason] for loaded in stored.quarantined if loaded.failure]
-    codes += [Exit.NOT_UNDERSTOOD] * stored.damaged
-    codes += [Exit.TRY_AGAIN for r in slot.recorded if not r.stored]
-    if stored.trouble is not None:
-        codes.append(stored.trouble.exit_code)
-    if slot.disk is not None:
-        codes.append(slot.disk.exit_code)
-    return most_needing(codes)
 
 
 def _as_json(recorded: Recorded) -> dict[str, Any]:

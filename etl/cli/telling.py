@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from etl.grid import slot_text
 from etl.model import Outcome, Reading, Status
 from etl.recorder import Recorded, Slot, Stored
+from etl.watchers import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -18,13 +19,11 @@ MOST_LINES = 10
 REMIND_SECONDS = 300.0
 
 
-def tell(slot: Slot, stored: Stored) -> None:
-    """Write it all to the log. The keys are stable; amounts and UIDs are not among them."""
-    Teller()([slot], stored)
+class Teller(Watcher):
+    """Writes slots, and what became of them, to the log; lasting trouble now and then, and its end.
 
-
-class Teller:
-    """Writes slots, and what became of them, to the log; lasting trouble now and then, and its end."""
+    The keys of an event are stable; amounts and UIDs are not among them.
+    """
 
     def __init__(self, *, stays: bool = False, monotonic: Callable[[], float] = time.monotonic) -> None:
         """``stays``: the program goes on after this slot, and stores by itself what could not be stored now."""
@@ -33,7 +32,7 @@ class Teller:
         self._trouble = ""
         self._told_at = float("-inf")
 
-    def __call__(self, slots: Sequence[Slot], stored: Stored) -> None:
+    def ends(self, slots: Sequence[Slot], stored: Stored) -> None:
         """Slots that were read, and one attempt to store them and all that waited."""
         for slot in slots:
             _tell_slot(slot)

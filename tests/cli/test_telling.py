@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from etl.cli.telling import MOST_LINES, tell
+from etl.cli.telling import MOST_LINES, Teller
 from etl.judge import judge
 from etl.model import Answer, Balance
 from etl.recorder import Recorded, Slot, Stored
@@ -22,7 +22,7 @@ def recorded(account: str, *, doubt: str | None = None, amount: str | None = "1"
 def test_what_was_doubted_is_a_warning_though_it_is_complete(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     slot = Slot(recorded=[recorded("a"), recorded("b", doubt="doubted: spot at 0 (confirmed)")])
-    tell(slot, Stored())
+    Teller().ends([slot], Stored())
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     fields = warning.__dict__["fields"]
     assert (fields["account"], fields["outcome"]) == ("b", "complete")
@@ -32,5 +32,5 @@ def test_what_was_doubted_is_a_warning_though_it_is_complete(caplog: pytest.LogC
 def test_of_a_fleet_those_without_a_line_are_counted_by_a_word_each(caplog: pytest.LogCaptureFixture) -> None:
     many = [recorded(f"a{number}", doubt=f"doubted: wallet {number} missing (confirmed)") for number in range(20)]
     others = [recorded("partial", amount=None), Recorded(failure(), None, failure(), stored=True)]
-    tell(Slot(recorded=[*many, *others]), Stored())
+    Teller().ends([Slot(recorded=[*many, *others])], Stored())
     assert caplog.records[-1].__dict__["fields"] == {"doubted": 20 - MOST_LINES, "partial": 1, "unavailable": 1}
