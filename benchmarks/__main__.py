@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import daemon, fleet, loading, size, slots, snapshot
+from benchmarks import daemon, fleet, health, loading, size, slots, snapshot
 from benchmarks.measuring import ROOT, Row
 
 HEAD = ("what", "against", "reached", "to reach", "met?")
@@ -30,6 +30,7 @@ def main() -> None:
         "fleet": lambda directory: fleet.measure(directory, runs or 5),
         "limit": fleet.measure_limited,
         "loading": lambda directory: loading.measure(directory, runs or 3, options.outcomes),
+        "health": lambda directory: health.measure(directory, runs or 15),
         "size": lambda directory: size.measure(directory, options.years),
         "idle": lambda directory: daemon.measure_idle(directory, options.idle_seconds),
         "flat": lambda directory: daemon.measure_flat(directory, options.slots),
@@ -58,7 +59,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description="What recording costs, and against what.")
-    parser.add_argument("rows", nargs="*", help="only these: snapshot slots fleet limit loading size idle flat")
+    parser.add_argument("rows", nargs="*", help="only these: snapshot slots fleet limit loading health size idle flat")
     parser.add_argument("--json", action="store_true", help="every figure, for programs")
     parser.add_argument("--runs", type=int, help="of each contestant, instead of each row's own number")
     parser.add_argument("--slots", type=int, default=10_000, help="of the row flat; 100000 take a quarter of an hour")

@@ -1,5 +1,19 @@
-"""``python -m etl`` is ``bingx-etl``."""
+"""The program: ``bingx-etl``, and ``python -m etl``."""
 
-from etl.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run a command. A check of the health that finds everything in its usual place imports no more than it needs."""
+    if sys.argv[1:2] == ["health"]:
+        from etl.ops.quick_health import quick_health  # noqa: PLC0415
+
+        if (code := quick_health(sys.argv[2:])) is not None:
+            sys.exit(code)
+    from etl.cli import main as whole  # noqa: PLC0415
+
+    whole()
+
+
+if __name__ == "__main__":
+    main()

@@ -60,6 +60,11 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
     return Keys(usable, unusable)
 
 
+def account_names(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The accounts, with a usable key or without; no secret is read. Raises SettingsError."""
+    return list(_sources(settings, environ))
+
+
 def _sources(settings: Settings, environ: Mapping[str, str]) -> dict[str, dict[str, list[Source]]]:
     """By account and key: every place that gives it."""
     found: dict[str, dict[str, list[Source]]] = {name: {} for name in settings.account_tables}

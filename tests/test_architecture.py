@@ -34,7 +34,7 @@ PARTS = (
         "recorder",
         "remembered",
     ),
-    *("reserve", "spool_file", "unfinished", "watchers", "workers"),
+    *("liveness", "reserve", "spool_file", "storekeeper", "supervisor", "unfinished", "watchers", "workers"),
 )
 
 # What ``who`` is (itself and everything below it), what it must not import, and what would be lost.
@@ -86,6 +86,8 @@ WHOLE: dict[str, str] = {
 ENVIRONMENT: dict[str, str] = {
     "etl.settings": "the only reader of settings",
     "etl.keys": "the settings that are secret",
+    "etl.ops.quick_health": "the few that `health` needs, where reading all would take longer than the answer",
+    "etl.supervisor": "what systemd tells a service: $NOTIFY_SOCKET, $WATCHDOG_USEC",
 }
 
 Imports: TypeAlias = set[str]

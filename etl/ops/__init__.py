@@ -1,0 +1,1 @@
+"""What an operator has beside the recording: checks, figures, and being told."""
