@@ -24,6 +24,7 @@ IMPOSSIBLY_EARLY = timedelta(days=1)
 MOST_UNDER_WAY = 200
 # What is filed under a slot so much later than its own left late; beyond, it is our clock that is wrong.
 JUST_ENDED = timedelta(minutes=1)
+MISSED = "slots missed"
 DETAILS = {
     Reason.STOPPED: "the daemon had been told to stop",
     Reason.CRASHED: "the daemon had ended without being told to",
@@ -96,9 +97,10 @@ class Absence:
         known = [account for account in names if account in last.accounts]
 
         def failures(accounts: Sequence[str], run_at: datetime, slots: int, reason: Reason) -> list[Failure]:
-            if accounts:
-                log.warning("%d slots from %s on were missed: %s", slots, slot_text(run_at), reason.value)
             detail = DETAILS[reason]
+            for account in accounts:
+                fields = {"account": account, "slot_at": slot_text(run_at), "slots": slots, "reason": reason.value}
+                log.warning(MISSED, extra={"fields": fields})
             return [
                 Failure(account, environment, run_at, interval_seconds, reason, detail, 0, now, now, slots)
                 for account in accounts

@@ -1,4 +1,8 @@
-"""Log lines on stderr, as text or JSON, with secrets taken out of everything, tracebacks included."""
+"""Log lines on stderr, as logfmt or JSON, with secrets taken out of everything, tracebacks included.
+
+One line per event. What has keys of its own says so by ``fields``; its text is then the event's stable name. Everything
+else is a ``note`` of ours, or from a ``library``, with its ``text``.
+"""
 
 import json
 import logging
@@ -13,19 +17,22 @@ from etl.grid import instant_text
 HIDDEN = "***"
 # What a signed address looks like, in whatever text it turns up, and a password within a URL.
 PATTERNS = (
-    (re.compile(r"(signature=)[0-9A-Za-z%]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)"), rf"\1{HIDDEN}\2"),
+    ("signature=", re.compile(r"(signature=)[0-9A-Za-z%]+"), rf"\1{HIDDEN}"),
+    ("://", re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)"), rf"\1{HIDDEN}\2"),
 )
 
 
 # Below this length, which no key of BingX's has, a secret is found by chance within other words.
 SHORTEST = 8
+NOTE = "note"
+LIBRARY = "library"
 
 
 class Redactor:
     """Takes the secrets it was told of out of a text, and whatever looks like a signature or a password in a URL.
 
-    A very short secret is one only where it stands alone: to mask every such letter would leave no text.
+    A very short secret is one only where it stands alone: to mask every such letter would leave no text. The time it
+    takes does not depend on the number of secrets: a fleet has thousands, and a line for each account.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -33,19 +40,28 @@ class Redactor:
         told = {secret for secret in secrets if secret}
         forms = told | {repr(secret)[1:-1] for secret in told}
         forms |= {json.dumps(form)[1:-1] for form in forms}
-        self._secrets = [_pattern(form) for form in sorted(forms, key=len, reverse=True)]
+        self._short = [_standing_alone(form) for form in forms if len(form) < SHORTEST]
+        self._long: dict[str, list[str]] = {}
+        for form in sorted(forms, key=len, reverse=True):
+            if len(form) >= SHORTEST:
+                self._long.setdefault(form[:SHORTEST], []).append(form)
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
-        for secret in self._secrets:
-            text = secret.sub(HIDDEN, text)
-        for pattern, replacement in PATTERNS:
-            text = pattern.sub(replacement, text)
+        if self._long:
+            found = {text[at : at + SHORTEST] for at in range(len(text) - SHORTEST + 1)} & self._long.keys()
+            for secret in sorted((form for each in found for form in self._long[each]), key=len, reverse=True):
+                text = text.replace(secret, HIDDEN)
+        for short in self._short:
+            text = short.sub(HIDDEN, text)
+        for sign, pattern, replacement in PATTERNS:
+            if sign in text:
+                text = pattern.sub(replacement, text)
         return text
 
 
 class Formatter(logging.Formatter):
-    """One line per event: text for people, or one JSON object. ``fields`` given with an event are its stable keys."""
+    """One line per event: logfmt for people and programs, or one JSON object."""
 
     def __init__(self, log_format: str, redact: Redactor) -> None:
         super().__init__()
@@ -53,26 +69,35 @@ class Formatter(logging.Formatter):
         self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, redacted after everything else has been done to it."""
-        at = instant_text(datetime.fromtimestamp(record.created, UTC))
-        fields: dict[str, Any] = getattr(record, "fields", {})
-        traceback = self.formatException(record.exc_info) if record.exc_info else ""
-        if self._json:
-            event = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
-            return self.redact(json.dumps({**event, "traceback": traceback} if traceback else event))
-        words = [at, record.levelname.lower(), record.getMessage()]
-        words += [f"{key}={_logfmt(value)}" for key, value in fields.items()]
-        return self.redact(" ".join(words) + (f"\n{traceback}" if traceback else ""))
+        """The line. Each value is redacted before it is quoted, so that what is hidden cannot break the line."""
+        event = {
+            "at": instant_text(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            **{key: self._hidden(value) for key, value in _content(record).items()},
+        }
+        if record.exc_info:
+            event["traceback"] = self.redact(self.formatException(record.exc_info))
+        return json.dumps(event) if self._json else " ".join(f"{key}={_logfmt(value)}" for key, value in event.items())
+
+    def _hidden(self, value: object) -> object:
+        return value if value is None or isinstance(value, bool | int | float) else self.redact(str(value))
+
+
+def _content(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] | None = getattr(record, "fields", None)
+    if fields is not None:
+        return {"event": record.getMessage(), **fields}
+    if record.name.partition(".")[0] == "etl":
+        return {"event": NOTE, "text": record.getMessage()}
+    return {"event": LIBRARY, "logger": record.name, "text": record.getMessage()}
 
 
 def _logfmt(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return json.dumps(text) if re.search(r'[\s"=]', text) else text
+    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if re.fullmatch(r"[!#-<>-~]+", text) else json.dumps(text)
 
 
-def _pattern(secret: str) -> re.Pattern[str]:
-    if len(secret) >= SHORTEST:
-        return re.compile(re.escape(secret))
+def _standing_alone(secret: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![0-9A-Za-z]){re.escape(secret)}(?![0-9A-Za-z])")
 
 

@@ -91,3 +91,10 @@ def parse_log_format(text: str) -> str:
     if text not in {"text", "json"}:
         raise ValueError("write text or json")
     return text
+
+
+def parse_yes_or_no(text: str) -> bool:
+    """``yes`` or ``no``; raises ValueError."""
+    if text not in {"yes", "no"}:
+        raise ValueError("write yes or no")
+    return text == "yes"

@@ -29,6 +29,7 @@ from etl.setting_forms import (
     parse_proxy,
     parse_readable_file,
     parse_seconds,
+    parse_yes_or_no,
 )
 
 PROGRAM = "bingx-etl"
@@ -74,6 +75,7 @@ SETTINGS = (
     Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
     Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
     Setting("log_format", parse_log_format, "text", "text or json."),
+    Setting("log_private", parse_yes_or_no, "no", "yes: the log has each account's total and UID, too."),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 ACCOUNT_KEYS = ("api_key", "api_secret")
@@ -99,6 +101,7 @@ class Settings:
     ip_limit: tuple[int, float]
     doubt_above: Decimal
     log_format: str
+    log_private: bool
     origins: Mapping[str, str]
     config_file: Path | None
     database_url: str = field(repr=False)
@@ -137,6 +140,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         ip_limit=values["ip_limit"],
         doubt_above=values["doubt_above"],
         log_format=values["log_format"],
+        log_private=values["log_private"],
         origins={name: origin for name, (_, origin) in texts.items()},
         config_file=config_file,
         account_tables=tables,

@@ -15,6 +15,7 @@ from etl.cli.telling import Teller
 from etl.errors import SettingsError
 from etl.keys import read_keys
 from etl.logs import configure
+from etl.settings import Settings
 from etl.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def run() -> None:
     from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
 
     muster = _Muster(settings().state_dir)
-    daemon = Daemon(muster, Absence(muster.state_dir), Watchers([Teller(stays=True)]))
+    teller = Teller(stays=True, is_private=lambda: muster.chosen.log_private)
+    daemon = Daemon(muster, Absence(muster.state_dir), Watchers([teller]))
     number = daemon.run()
     logging.shutdown()
     sys.stdout.flush()
@@ -48,6 +50,7 @@ class _Muster:
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
+        self.chosen: Settings
         # Those of before too: a slot that began with them may still be read, and what fails may speak of them.
         self._secrets: set[str] = set()
 
@@ -60,6 +63,7 @@ class _Muster:
             raise SettingsError("another state_dir needs a restart: what waits in the present one would stay there")
         keys = read_keys(chosen)
         recorder = build_recorder(chosen, keys)
+        self.chosen = chosen
         self._secrets |= {text for key in keys.usable.values() for text in (key.key, key.secret)}
         configure(chosen.log_format, sorted(self._secrets, key=len, reverse=True))
         return Crew(

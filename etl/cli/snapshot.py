@@ -45,7 +45,7 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
     recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
-    watcher = Watchers([Teller()])
+    watcher = Watchers([Teller(is_private=lambda: chosen.log_private)])
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
         watcher.begins()
         try:

@@ -14,13 +14,14 @@ from etl.bootstrap import build_history
 from etl.cli.command import Command, settings
 from etl.cli.output import write
 from etl.cli.spool import open_spool
-from etl.cli.telling import MOST_LINES
 from etl.grid import instant_text, slot_end, slot_of, slot_text
 from etl.report.curve import can_show_blocks, curve
 
 # How long a doubted reading is told of: long enough for who looks once a day.
 DOUBTS_OF = timedelta(days=1)
 CURVES_OF = timedelta(days=29)
+# Of more accounts than these, no curves are drawn and not every doubt is told.
+MOST_LINES = 10
 COLUMNS = ("account", "last_snapshot", "age", "status", "total_usdt", "failures_since", "last_reason")
 
 

@@ -1,4 +1,4 @@
-"""The log of a slot: one line for it, one for each account in it that needs attention, and what needs a person."""
+"""The log of a slot: an event for each account in it, one for all of them together, and what needs a person."""
 
 import logging
 import time
@@ -12,9 +12,9 @@ from etl.watchers import Watcher
 
 log = logging.getLogger(__name__)
 
-EVENT = "slot recorded"
-# Of a fleet that BingX answers nothing, so many accounts get a line of their own; the others are counted by reason.
-MOST_LINES = 10
+# The names of events and their keys are documented: programs read them.
+RECORDED = "slot recorded"
+SUMMARY = "slot summary"
 # Trouble that lasts is said again this often.
 REMIND_SECONDS = 300.0
 
@@ -22,12 +22,22 @@ REMIND_SECONDS = 300.0
 class Teller(Watcher):
     """Writes slots, and what became of them, to the log; lasting trouble now and then, and its end.
 
-    The keys of an event are stable; amounts and UIDs are not among them.
+    The keys of an event are stable; amounts and UIDs are not among them, unless somebody has asked for them.
     """
 
-    def __init__(self, *, stays: bool = False, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """``stays``: the program goes on after this slot, and stores by itself what could not be stored now."""
+    def __init__(
+        self,
+        *,
+        stays: bool = False,
+        is_private: Callable[[], bool] = lambda: False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``stays``: the program goes on after this slot, and stores by itself what could not be stored now.
+
+        ``is_private``: whether the log is for eyes that may see totals and UIDs.
+        """
         self._stays = stays
+        self._is_private = is_private
         self._monotonic = monotonic
         self._trouble = ""
         self._told_at = float("-inf")
@@ -35,7 +45,7 @@ class Teller(Watcher):
     def ends(self, slots: Sequence[Slot], stored: Stored) -> None:
         """Slots that were read, and one attempt to store them and all that waited."""
         for slot in slots:
-            _tell_slot(slot)
+            _tell_slot(slot, with_private=self._is_private())
             if slot.disk is not None:
                 log.error("%s; what was read goes straight to the database", slot.disk)
         self._tell_trouble(slots, stored)
@@ -68,17 +78,12 @@ class Teller(Watcher):
         log.error("%s: neither the disk nor the database could take the outcome of %s", what, outcome.account)
 
 
-def _tell_slot(slot: Slot) -> None:
+def _tell_slot(slot: Slot, *, with_private: bool) -> None:
+    for recorded in slot.recorded:
+        level = logging.WARNING if _needs_attention(recorded) else logging.INFO
+        log.log(level, RECORDED, extra={"fields": _fields(recorded) | (_private(recorded) if with_private else {})})
     if len(slot.recorded) > 1:
         _tell_together(slot.recorded)
-    needy = [recorded for recorded in slot.recorded if _needs_attention(recorded)]
-    for recorded in needy[:MOST_LINES]:
-        log.warning(EVENT, extra={"fields": _fields(recorded)})
-    if len(needy) > MOST_LINES:
-        others = Counter(_kind(recorded) for recorded in needy[MOST_LINES:])
-        log.warning("%d more accounts like these", others.total(), extra={"fields": dict(others)})
-    if len(slot.recorded) == 1 and not needy:
-        log.info(EVENT, extra={"fields": _fields(slot.recorded[0])})
 
 
 def _waiting(slot: Slot) -> int:
@@ -95,7 +100,7 @@ def _tell_together(all_recorded: list[Recorded]) -> None:
         **{outcome: outcomes[outcome] for outcome in ("complete", "partial", "failed")},
         "stored": sum(recorded.stored for recorded in all_recorded),
     }
-    log.info(EVENT, extra={"fields": fields})
+    log.info(SUMMARY, extra={"fields": fields})
 
 
 def _outcome(recorded: Recorded) -> str:
@@ -108,34 +113,30 @@ def _needs_attention(recorded: Recorded) -> bool:
     return recorded.failure is not None or recorded.waits is not None or partial or doubted
 
 
-def _kind(recorded: Recorded) -> str:
-    """Why it needs attention, in a word: what is said of a snapshot names wallets, and differs from one to the next."""
-    if recorded.failure is not None:
-        return recorded.failure.reason.value
-    if recorded.waits is not None:
-        return "waits"
-    return "partial" if _outcome(recorded) == Status.PARTIAL else "doubted"
-
-
 def _fields(recorded: Recorded) -> dict[str, object]:
     outcome, snapshot, failure = recorded.outcome, recorded.snapshot, recorded.failure
+    said = snapshot.reason if snapshot is not None else None
     fields: dict[str, object] = {
         "account": outcome.account,
         "slot_at": slot_text(outcome.slot_at),
         "outcome": _outcome(recorded),
+        "reason": said if failure is None else failure.reason.value,
         "attempts": outcome.attempts,
+        "latency_ms": outcome.latency_ms if isinstance(outcome, Reading) else None,
         "stored": recorded.stored,
     }
-    if isinstance(outcome, Reading):
-        fields["latency_ms"] = outcome.latency_ms
     if recorded.duplicate:
         fields["duplicate"] = True
     if failure is not None:
-        fields |= {"reason": failure.reason.value, "detail": failure.detail}
+        fields["detail"] = failure.detail
         if failure.slots > 1:
             fields["slots"] = failure.slots
-    elif snapshot is not None and snapshot.reason:
-        fields["reason"] = snapshot.reason
     if recorded.waits:
         fields["waits"] = recorded.waits
     return fields
+
+
+def _private(recorded: Recorded) -> dict[str, object]:
+    outcome, snapshot = recorded.outcome, recorded.snapshot
+    total = None if snapshot is None or snapshot.total is None else format(snapshot.total, "f")
+    return {"total_usdt": total, "uid": outcome.uid if isinstance(outcome, Reading) else None}

@@ -88,7 +88,7 @@ class Running:
 
     def at(self, level: str) -> list[str]:
         """The lines of one level."""
-        return [line for line in self.lines if line.split()[1:2] == [level]]
+        return [line for line in self.lines if line.split()[1:2] == [f"level={level}"]]
 
     def send(self, number: int) -> None:
         """Send it a signal."""

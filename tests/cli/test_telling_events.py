@@ -1,0 +1,119 @@
+"""The log of the real program, one-shot and daemon, read by strict readers of logfmt and JSON."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.sandbox.rules import BALANCES
+from tests.cli.program import Program, eventually, installed
+from tests.test_docs import rows
+
+PAIR = re.compile(r'([a-z_]+)=(?:([!#-<>-~]+)|("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*"))( |$)')
+HOSTILE = 'he said "x=1"\n\té\u2028\U0001f4a3 \x1b[31m\\ key=value'
+# A library that warns, by its logger and by a warning, and at a level that nobody wants to hear.
+LIBRARY = """
+import logging, warnings
+from etl.recorder import Recorder
+def loudly(read):
+    def wrapped(*args, **kwargs):
+        import os
+        secret = os.environ["BINGX_API_SECRET"]
+        logging.getLogger("some.library").warning("not %s\\nbut \\"%s\\" signature=%s", "a=b", secret, "ab" * 32)
+        logging.getLogger("some.library").info("nobody wants to hear this")
+        warnings.warn(f"deprecated, says {secret}")
+        return read(*args, **kwargs)
+    return wrapped
+Recorder.read = loudly(Recorder.read)
+"""
+DOCUMENTED = {cells[0].strip("`"): set(re.findall(r"`([a-z_]+)`", cells[1])) for cells in rows("## The log")}
+COMMON = ["at", "level", "event"]
+
+
+def logfmt(line: str) -> dict[str, Any]:
+    """A line of strict logfmt; AssertionError where it is none."""
+    pairs, at = {}, 0
+    while at < len(line):
+        match = PAIR.match(line, at)
+        assert match, f"not logfmt from {line[at:]!r} on"
+        key, plain, quoted, _ = match.groups()
+        assert key not in pairs, f"{key} twice in {line!r}"
+        pairs[key] = plain if quoted is None else json.loads(quoted)
+        at = match.end()
+    return pairs
+
+
+READERS: dict[str, Callable[[str], dict[str, Any]]] = {"text": logfmt, "json": json.loads}
+
+
+def read(log_format: str, said: str) -> list[dict[str, Any]]:
+    """Every line, which has an event that is documented, and no key that is not."""
+    assert said.isascii()
+    assert not set(said) & set(map(chr, [*range(10), *range(11, 32), 127]))
+    events = [READERS[log_format](line) for line in said.split("\n")[:-1]]
+    for event in events:
+        assert list(event)[:3] == COMMON
+        assert set(event) - {"traceback"} <= {*COMMON, *DOCUMENTED[event["event"]]}, event
+    return events
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Those of one name."""
+    return [event for event in events if event["event"] == name]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("as_daemon", [False, True])
+def test_every_line_is_an_event_that_is_documented_whatever_bingx_and_libraries_say(
+    tmp_path: Path, log_format: str, *, as_daemon: bool
+) -> None:
+    with installed(tmp_path / "home") as program:
+        custom = tmp_path / "custom"
+        custom.mkdir()
+        (custom / "sitecustomize.py").write_text(LIBRARY)
+        environ = {
+            "PYTHONPATH": f"{custom}:{program.environ['PYTHONPATH']}",
+            "BINGX_ETL_LOG_FORMAT": log_format,
+        }
+        program.exchange.faults.add("error", path=BALANCES, code=109500, msg=HOSTILE, times=1)
+        if as_daemon:
+            with program.daemon(**environ, BINGX_ETL_INTERVAL="1s") as daemon:
+                eventually(lambda: len(program.recorded()) >= 2)
+                daemon.stop()
+            said = daemon.said
+        else:
+            said = program.run("snapshot", **environ).err
+            said += program.run("snapshot", **environ, BINGX_ETL_INTERVAL="12h").err
+    for hidden in (program.exchange.accounts[0].api_secret, "ab" * 32, "nobody wants"):
+        assert hidden not in said
+    events = read(log_format, said)
+    recorded = named(events, "slot recorded")
+    assert list(recorded[0])[3:10] == ["account", "slot_at", "outcome", "reason", "attempts", "latency_ms", "stored"]
+    assert {event["outcome"] for event in recorded} == {"failed", "complete"}
+    assert len({event["slot_at"] for event in recorded}) == len(recorded)
+    library = named(events, "library")
+    assert 'not a=b\nbut "***" signature=***' in [event["text"] for event in library]
+    assert any(event["logger"] == "py.warnings" and "says ***" in event["text"] for event in library)
+
+
+def test_the_reader_of_logfmt_is_strict() -> None:
+    assert logfmt('a=1 b="" c="x\\n\\"y\\" é="') == {"a": "1", "b": "", "c": 'x\n"y" é='}
+    for line in ("a", "a=", "a=b=c", 'a="x', "a=é", "a=1  b=2", "a=1 a=2", 'a="\x1b"', "=1", 'a="\\x1b"'):
+        with pytest.raises(AssertionError):
+            logfmt(line)
+
+
+def test_amounts_and_uids_are_in_the_log_only_where_they_were_asked_for(program: Program) -> None:
+    ran = program.run("snapshot", "--json")
+    total, uid = ran.lines[0]["total_usdt"], program.rows("SELECT uid FROM account")[0][0]
+    assert total not in ran.err
+    assert uid not in ran.err
+    ran = program.run("snapshot", BINGX_ETL_LOG_PRIVATE="yes", BINGX_ETL_INTERVAL="12h")
+    [event] = named(read("text", ran.err), "slot recorded")
+    assert event["uid"] == uid
+    assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", event["total_usdt"])
+    ran = program.run("snapshot", BINGX_ETL_LOG_PRIVATE="maybe")
+    assert (ran.code, "log_private" in ran.err) == (78, True)
