@@ -122,6 +122,20 @@ def upgrade_database(settings: Settings) -> None:
     migrations().upgrade(settings.database_url)
 
 
+def back_up_database(settings: Settings, target: Path, *, overwrite: bool, advance: Callable[[int], None]) -> None:
+    """Copy a SQLite database."""
+    from etl.db.backup import back_up  # noqa: PLC0415
+
+    back_up(settings.database_url, target, overwrite=overwrite, advance=advance)
+
+
+def pg_dump_command(settings: Settings, target: Path) -> str:
+    """What to type for a backup of a PostgreSQL."""
+    from etl.db.backup import pg_dump_command  # noqa: PLC0415
+
+    return pg_dump_command(settings.database_url, target)
+
+
 def database_file(settings: Settings) -> Path | None:
     """The file of a SQLite database; None for PostgreSQL."""
     from etl.db.url import parse  # noqa: PLC0415

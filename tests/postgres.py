@@ -26,11 +26,12 @@ STARTS_WITHIN = 30
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """A server to make databases in. ``process`` and ``data`` are None where it is somebody else's."""
+    """A server to make databases in. ``process``, ``data`` and ``binaries`` are None where it is somebody else's."""
 
     admin_url: str
     process: "subprocess.Popen[bytes] | None" = None
     data: Path | None = None
+    binaries: Path | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextmanager
@@ -91,7 +92,7 @@ def _own_server(home: Path) -> Iterator[PostgresServer]:
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([*command, *options], stdout=log, stderr=log, cwd=home, **user)  # type: ignore[call-overload]
     try:
-        server = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres", process, data)
+        server = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres", process, data, binaries)
         _wait_for(server, home / "log")
         yield server
     finally:

@@ -1,17 +1,21 @@
-"""``db``: the schema."""
+"""``db``: the schema, and a backup."""
 
 import sys
+from pathlib import Path
 
 import click
 
-from etl.bootstrap import database_file, migrations, upgrade_database
+from etl.bootstrap import back_up_database, database_file, migrations, pg_dump_command, upgrade_database
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import Exit
+from etl.cli.progress import progress_of
+
+MEGABYTE = 1 << 20
 
 
-@click.group(cls=Group, short_help="The schema of the database.")
+@click.group(cls=Group, short_help="The schema of the database, and a backup of it.")
 def db() -> None:
-    """The schema of the database, through alembic.
+    """The schema of the database, through alembic, and a backup of the whole.
 
     SQLite is created and upgraded by itself, with a backup beside it. PostgreSQL is upgraded by `db upgrade` alone,
     by a role that may create tables; recording needs none of those rights.
@@ -52,3 +56,30 @@ def check() -> int:
     for difference in differences:
         sys.stdout.write(f"{difference}\n")
     return Exit.FOUND if differences else Exit.DONE
+
+
+@db.command(cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Take the place of a file that is there.")
+def backup(file: Path, *, force: bool) -> int:
+    """Copy the SQLite database to FILE, while recording goes on.
+
+    \b
+      bingx-etl db backup ~/backups/balances-$(date +%F).db
+
+    The copy is whole, as of one moment, checked by SQLite and on the disk before it gets its name; only its owner can
+    read it. A file that is there is left alone, unless you say --force. Where SQLite cannot copy between two writes, a
+    writer waits until it has: what was read meanwhile is in the spool, and stored after.
+
+    For PostgreSQL it says how to call pg_dump, and does nothing (2).
+    """
+    chosen = settings()
+    source = database_file(chosen)
+    if source is None:
+        sys.stderr.write(f"bingx-etl: PostgreSQL has its own: {pg_dump_command(chosen, file)}\n")
+        return Exit.USAGE
+    total = source.stat().st_size // MEGABYTE if source.exists() else None
+    with progress_of("copying (MB)", total) as advance:
+        back_up_database(chosen, file, overwrite=force, advance=advance)
+    sys.stderr.write(f"{file}: {file.stat().st_size / MEGABYTE:.1f} MB, checked\n")
+    return Exit.DONE

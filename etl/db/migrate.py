@@ -1,10 +1,8 @@
 """The schema, made and changed by alembic. The only module that imports it, besides migrations/ themselves."""
 
 import io
-import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, select, text
 
+from etl.db.backup import back_up
 from etl.db.engine import open_engine, open_for_migration
 from etl.db.revision import check_revision, revision_of
 from etl.db.schema import HEAD, account, alembic_version, metadata
 from etl.db.sqlite import create_file
 from etl.db.views import VIEWS
-from etl.errors import CannotCreate, DatabaseUnavailable, SchemaNotAtHead, SettingsError
+from etl.errors import CannotCreate, DatabaseUnavailable, Disk, SchemaNotAtHead, SettingsError
 
 # Any number that no other program is likely to lock: "bingxetl" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"bingxetl", "big")
@@ -83,7 +82,7 @@ def ensure(url: str) -> None:
             raise SettingsError(f"{path} is the database of another program: mend database_url")
         _refuse_newer(connection, database.address.name)
         if found is not None and connection.scalar(select(account.c.id).limit(1)) is not None:
-            _back_up(path, found)
+            _back_up(url, path, found)
         _run(connection)
 
 
@@ -138,31 +137,13 @@ def _refuse_newer(connection: Connection, name: str) -> None:
         check_revision(connection, name)
 
 
-def _back_up(path: Path, revision: str) -> None:
+def _back_up(url: str, path: Path, revision: str) -> None:
     """A copy of the database as it was last committed, complete and on disk when this returns."""
     target = path.with_name(f"{path.name}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    partial = target.with_name(target.name + ".partial")
     try:
-        partial.unlink(missing_ok=True)
-        create_file(partial)
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy)
-        _flush(partial)
-        partial.rename(target)
-        _flush(target.parent)
-    except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
-        raise CannotCreate(
-            f"the schema was not upgraded, for {target} cannot be written ({type(error).__name__})"
-        ) from None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        back_up(url, target)
+    except Disk as error:
+        raise CannotCreate(f"the schema was not upgraded: {error}") from None
 
 
 def _named(step: Any) -> str:  # noqa: ANN401 - alembic's tuples, or lists of them
@@ -190,10 +171,15 @@ def _same_on_sqlite(connection: Connection, name: str, sql: str) -> bool:
 
 
 def _same_on_postgresql(connection: Connection, name: str, sql: str) -> bool:
-    """PostgreSQL keeps what it understood, so it has to understand ours first, for a moment."""
+    """PostgreSQL keeps what it understood, so it has to understand ours first, for a moment.
+
+    What pg_restore has brought back was understood twice: from what pg_dump was told.
+    """
     query = text("SELECT pg_get_viewdef(CAST(:name AS regclass))")
     moment = connection.begin_nested()
     connection.execute(text(f"CREATE TEMPORARY VIEW etl_expected AS {sql}"))
-    same: bool = connection.scalar(query, {"name": name}) == connection.scalar(query, {"name": "etl_expected"})
+    expected: str = connection.scalar(query, {"name": "etl_expected"})
+    connection.exec_driver_sql(f"CREATE TEMPORARY VIEW etl_restored AS {expected}".replace("%", "%%"))
+    same = connection.scalar(query, {"name": name}) in {expected, connection.scalar(query, {"name": "etl_restored"})}
     moment.rollback()
     return same

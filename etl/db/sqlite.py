@@ -71,7 +71,7 @@ def sqlite_engine(address: Address, path: Path, *, busy_seconds: float, foreign_
             connection.exec_driver_sql(f"PRAGMA query_only = {int(not writing)}")
             connection.info[WRITING] = writing
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-        if writing and _is_cut_off(path, connection.info[PAGE]):
+        if writing and is_cut_off(path, connection.info[PAGE]):
             raise DatabaseUnavailable(f"the database {address.name} {CORRUPT}")
 
     pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1} if keep else {"poolclass": NullPool}
@@ -95,7 +95,7 @@ def _stat(path: Path) -> tuple[int, int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _is_cut_off(path: Path, page: int) -> bool:
+def is_cut_off(path: Path, page: int) -> bool:
     """Whether a part of the last page is missing, which SQLite would take for zeros: of whole pages it keeps count.
 
     Asked while nobody else writes, and after a journal that was left behind has been played back.

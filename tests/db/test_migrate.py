@@ -22,7 +22,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from etl.db import migrate
+from etl.db import backup, migrate
 from etl.db.engine import open_engine
 from etl.db.schema import HEAD, metadata
 from etl.db.views import VIEWS
@@ -287,10 +287,10 @@ def test_a_database_with_data_is_copied_before_it_is_upgraded(
     Recorded(f"sqlite:///{path}").account("precious")
     later()
     migrate.ensure(f"sqlite:///{path}")
-    [backup] = tmp_path.glob("balances.db.backup-*")
-    assert re.fullmatch(rf"balances\.db\.backup-{HEAD}-[0-9]{{8}}T[0-9]{{6}}Z", backup.name)
-    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
-    with closing(sqlite3.connect(backup)) as connection:
+    [copied] = tmp_path.glob("balances.db.backup-*")
+    assert re.fullmatch(rf"balances\.db\.backup-{HEAD}-[0-9]{{8}}T[0-9]{{6}}Z", copied.name)
+    assert stat.S_IMODE(copied.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(copied)) as connection:
         assert connection.execute("SELECT name FROM account").fetchall() == [("precious",)]
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -309,7 +309,7 @@ def test_no_upgrade_without_its_backup(
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(migrate, "_flush", full)
+    monkeypatch.setattr(backup, "flush_file", full)
     with pytest.raises(CannotCreate, match="was not upgraded"):
         migrate.ensure(f"sqlite:///{path}")
     assert migrate.current(f"sqlite:///{path}") == HEAD
