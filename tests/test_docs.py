@@ -13,7 +13,8 @@ from etl.db.views import VIEWS
 from etl.model import Reason
 from etl.settings import SETTINGS, VARIABLES
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -88,3 +89,15 @@ def test_every_table_and_view_is_documented() -> None:
 @pytest.mark.parametrize("word", ["deposits and withdrawals", "not a proof", "fund", "copy trading"])
 def test_the_warnings_stand_in_front_of_users(word: str) -> None:
     assert word in README
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    for target, _, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(#([^)\s]+))?\)", page.read_text(encoding="utf-8")):
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, heading
