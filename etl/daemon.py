@@ -196,6 +196,7 @@ class Daemon:
         failures = self._absence.attended(
             turn, outcomes, crew.interval_seconds, environment=environment, now=self._clock.now()
         )
+        slot.missed = failures
         missed = Slot()
         crew.recorder.keep(missed, failures)
         if missed.disk is not None:  # what its disk refuses, the database may take

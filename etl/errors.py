@@ -122,7 +122,14 @@ class DatabaseUnavailable(TryAgain):
 
 
 class SchemaNotAtHead(TryAgain):
-    """The schema is older or newer than this program; the message says which command mends it."""
+    """The schema is older or newer than this program; the message says which command mends it.
+
+    ``found`` is its revision, None where it has none.
+    """
+
+    def __init__(self, text: str, found: str | None = None) -> None:
+        super().__init__(text)
+        self.found = found
 
 
 class NotUnderstood(EtlError):

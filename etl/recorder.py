@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from etl.batch import Loaded, failure_of
 from etl.clock import Clock
@@ -40,11 +41,17 @@ class Recorded:
 
 @dataclass(slots=True)
 class Slot:
-    """One slot of the accounts: what is in the spool, or was refused by its disk, and what became of it when stored."""
+    """One slot of the accounts: what is in the spool, or was refused by its disk, and what became of it when stored.
+
+    ``missed`` are failures of slots before it, which nobody attended to. ``requests_left``: the fewest that BingX said
+    were left to this address while the slot was read; None where it said nothing.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
     disk: Disk | None = None
+    missed: Sequence[Failure] = ()
+    requests_left: int | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +60,8 @@ class Stored:
 
     ``earlier`` outcomes that waited were stored, others ``quarantined``; so many files were ``damaged``. ``trouble``
     kept the rest from being stored. ``lost`` were refused by the disk before, and by the database now.
+    ``newest``: when the newest snapshot was taken of each account of which it stored any. It took ``seconds``; None
+    where nothing was tried.
     """
 
     earlier: int = 0
@@ -60,6 +69,14 @@ class Stored:
     damaged: int = 0
     trouble: EtlError | None = None
     lost: list[Outcome] = field(default_factory=list)
+    newest: dict[str, datetime] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def note(self, snapshot: Snapshot) -> None:
+        """It is in the history."""
+        known = self.newest.get(snapshot.account)
+        if known is None or snapshot.taken_at > known:
+            self.newest[snapshot.account] = snapshot.taken_at
 
 
 class Recorder:
@@ -73,13 +90,16 @@ class Recorder:
         plan: Plan,
         *,
         clock: Clock | None = None,
+        requests_left: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """``requests_left``: the fewest that BingX said were left since it was asked last; None for nothing."""
         self._source = source
         self._remembered = remembered
         self._loader = loader
         self._plan = plan
         self._clock = clock or Clock()
         self._threads = Threads()
+        self._requests_left = requests_left
 
     def record(
         self,
@@ -136,6 +156,7 @@ class Recorder:
             threads=self._threads,
         )
         extraction.run(accounts)
+        slot.requests_left = self._requests_left()
         return slot
 
     def keep(self, slot: Slot, outcomes: Sequence[Outcome]) -> None:
@@ -156,6 +177,8 @@ class Recorder:
         ours = {entry.name for slot in slots for entry in slot.entries}
 
         def report(loaded: Loaded) -> None:
+            if loaded.snapshot is not None and loaded.waits is None:
+                stored.note(loaded.snapshot)
             if loaded.entry.name in ours:
                 results[loaded.entry.name] = loaded
             elif loaded.quarantined:
@@ -164,11 +187,13 @@ class Recorder:
                 stored.earlier += 1
 
         damaged = self._loader.spool.damaged
+        began = self._clock.monotonic()
         unspooled = [entry for slot in slots for entry in slot.entries if not entry.spooled]
         try:
             self._loader.load(unspooled, report=report)
         except EtlError as error:
             stored.trouble = error
+        stored.seconds = self._clock.monotonic() - began
         stored.damaged = self._loader.spool.damaged - damaged
         taken = {key for key, loaded in results.items() if loaded.waits is None}
         for slot in slots:

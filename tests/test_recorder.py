@@ -77,10 +77,10 @@ class World:
     ) -> tuple[Slot, Stored]:
         return self.recorder(interval).record(accounts or ("main",), keyless or {}, self.stop, progress)
 
-    def recorder(self, interval: int = DAY) -> Recorder:
+    def recorder(self, interval: int = DAY, requests_left: Callable[[], int | None] = lambda: None) -> Recorder:
         """The real thing, over this world."""
         plan = Plan(interval, 0.0, 10.0, SlidingWindow(300, 10), SlidingWindow(300, 10))
-        return Recorder(self.source, self.remembered, self.loader, plan)
+        return Recorder(self.source, self.remembered, self.loader, plan, requests_left=requests_left)
 
     @property
     def waiting(self) -> int:
@@ -91,6 +91,22 @@ class World:
 def world(tmp_path: Path) -> World:
     """In which everything works."""
     return World(tmp_path / "state")
+
+
+def test_it_says_what_is_in_the_history_how_long_that_took_and_how_many_requests_are_left(world: World) -> None:
+    world.store.error = DOWN
+    _, stored = world.record("main", "other")
+    assert (stored.newest, stored.seconds is not None) == ({}, True)
+    world.store.error = None
+    world.source.raises = Unavailable(Reason.UNAVAILABLE, "HTTP 503")
+    recorder = world.recorder(requests_left=lambda: 17)
+    slot = recorder.read(["main"], {}, world.stop)
+    stored = recorder.store([slot])
+    assert slot.requests_left == 17
+    assert set(stored.newest) == {"main", "other"}, "what waited"
+    assert all(taken_at <= datetime.now(UTC) for taken_at in stored.newest.values())
+    assert stored.seconds is not None
+    assert 0 <= stored.seconds < 10
 
 
 def test_a_reading_is_stored_and_leaves_nothing_behind(world: World) -> None:

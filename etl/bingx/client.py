@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from etl.bingx.address import check_base_url, check_proxy_url, environment_of
 from etl.bingx.alarms import Alarms
+from etl.bingx.allowance import Allowance
 from etl.bingx.answers import parse_server_time, parse_uid
 from etl.bingx.body import evidence, read_body
 from etl.bingx.codes import trouble_of_code, trouble_of_status
@@ -77,6 +78,7 @@ class Client:
         self._monotonic = monotonic
         self._idle: list[Session] = []
         self._alarms = Alarms()
+        self.allowance = Allowance()
 
     def balances(self, credential: Credential, clock_offset_ms: int) -> Fetched:
         """The overview of all wallets, raw. ``clock_offset_ms`` is the exchange's clock minus ours.
@@ -118,6 +120,8 @@ class Client:
             headers["X-BX-APIKEY"] = credential.key
             secrets = [credential.key, credential.secret, signed]
         answer = self._exchange(url, headers)
+        if path == OVERVIEW:
+            self.allowance.note(answer.headers)
         body = redact(answer.body, secrets)
         envelope = peek(body)
         exchange_at = None if envelope is None else envelope.exchange_at

@@ -20,16 +20,17 @@ def check_revision(connection: Connection, name: str) -> None:
     if found is None:
         raise SchemaNotAtHead(f"the database {name} has no tables yet: {UPGRADE}")
     if not re.fullmatch(r"[0-9]{4}", found):
-        raise SchemaNotAtHead(f"the database {name} has a schema of another program: mend database_url")
+        raise SchemaNotAtHead(f"the database {name} has a schema of another program: mend database_url", found)
     if found < HEAD:
-        raise SchemaNotAtHead(f"the schema of {name} is older ({found}) than this version needs ({HEAD}): {UPGRADE}")
+        text = f"the schema of {name} is older ({found}) than this version needs ({HEAD}): {UPGRADE}"
+        raise SchemaNotAtHead(text, found)
     raise newer(name, found)
 
 
 def newer(name: str, found: str) -> SchemaNotAtHead:
     """The error for a schema that a later version has made."""
     return SchemaNotAtHead(
-        f"the schema of {name} is newer ({found}) than this version knows ({HEAD}): upgrade bingx-etl"
+        f"the schema of {name} is newer ({found}) than this version knows ({HEAD}): upgrade bingx-etl", found
     )
 
 
