@@ -16,14 +16,18 @@ from datetime import datetime
 from enum import Enum, auto
 from types import FrameType
 
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from etl.absence import Absence
 from etl.clock import Clock
 from etl.errors import EtlError
-from etl.grid import slot_end, slot_of
+from etl.grid import format_duration, slot_end, slot_of
+from etl.liveness import READING_SECONDS, SCHEDULER_SECONDS, SLOT_SECONDS, Liveness, Work
 from etl.recorder import Recorder, Slot
+from etl.storekeeper import Storekeeper
+from etl.supervisor import Supervisor
 from etl.vigil import Vigil
 from etl.watchers import Watcher
 
@@ -32,8 +36,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 1.0
 # Slots that are still being read when the next one begins; a request has its deadline, so they come to an end.
 MOST_AT_ONCE = 100
-# While the database is down, and no new slot asks for it anyway, it is tried again after this long.
-STORE_AGAIN_SECONDS = 15.0
+# How often the scheduler shows that it fires, however long an interval is.
+PULSE_SECONDS = 5
 # What is told to stop has 10 seconds: so much for the answers that are under way, so much for storing.
 STOP_READING_SECONDS = 4.5
 STOP_STORING_SECONDS = 3.5
@@ -85,6 +89,8 @@ class Daemon:
         watcher: Watcher,
         clock: Clock | None = None,
         vigil: Vigil | None = None,
+        *,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """``muster`` reads the settings and raises EtlError where they are wrong; ``watcher`` is told of each slot."""
         self._muster = muster
@@ -98,13 +104,23 @@ class Daemon:
         self._slot_at: datetime | None = None
         self._stop = threading.Event()
         self._reading: set[threading.Thread] = set()
-        self._storekeeper = _Storekeeper(lambda: self._crew.recorder, watcher)
-        self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._supervisor = supervisor or Supervisor({})
+        self._liveness = Liveness(self._supervisor)
+        self._look_every = min(LOOK_EVERY_SECONDS, (self._supervisor.wants_life_every or 60.0) / 4)
+        self._has_begun = threading.Event()
+        self._is_ready = False
+        self._storekeeper = Storekeeper(lambda: self._crew.recorder, watcher, self._liveness)
+        # Its jobs take no time, so they need no pool of threads: the scheduler's own runs them.
+        self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": DebugExecutor()})
+        self._due = self._liveness.begin("the slot that is due", SLOT_SECONDS)
+        self._keeping = self._liveness.begin("the storekeeper", SLOT_SECONDS)
+        self._firing = self._liveness.begin("the scheduler", SCHEDULER_SECONDS)
 
     def run(self) -> int:
         """Record until SIGTERM or SIGINT; the signal's number. A second one ends the process at once."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        self._supervisor.status(f"{self._words}; the first slot begins")
         self._storekeeper.start()
         self._schedule()
         self._scheduler.start()
@@ -114,19 +130,36 @@ class Daemon:
             if (happened := self._vigil.look(LOOK_EVERY_SECONDS)) is not None:
                 log.warning("time did not pass as it should: %s", happened.value)
                 self._absence.because(happened)
+                self._liveness.forgive()
                 self._schedule()
             if event is Event.RELOAD:
                 self._reload()
             if event is not None or happened is not None:
                 self._read()
+            self._tell_life()
         self._end()
         return self._signal
 
     def _next_event(self) -> Event | None:
         try:
-            return self._events.get(timeout=LOOK_EVERY_SECONDS)
+            return self._events.get(timeout=self._look_every)
         except queue.Empty:
             return None
+
+    def _tell_life(self) -> None:
+        """What does not get on keeps the supervisor from being told that the daemon is alive."""
+        if self._slot_at == slot_of(self._clock.now(), self._crew.interval_seconds):
+            self._due.got_on()
+        if self._storekeeper.is_alive():
+            self._keeping.got_on()
+        if self._has_begun.is_set() and not self._is_ready:
+            self._is_ready = True
+            self._supervisor.ready()
+        self._liveness.check()
+
+    @property
+    def _words(self) -> str:
+        return f"{len(self._crew.accounts)} accounts, every {format_duration(self._crew.interval_seconds)}"
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -139,25 +172,34 @@ class Daemon:
 
     def _schedule(self) -> None:
         """From the present moment on: the scheduler itself would sleep on after a clock that was set back."""
-        self._scheduler.add_job(
-            self._events.put,
-            Grid(self._crew.interval_seconds),
-            args=(Event.SLOT,),
-            id="slot",
-            replace_existing=True,
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
+        for name, call, interval_seconds in (
+            ("slot", lambda: self._events.put(Event.SLOT), self._crew.interval_seconds),
+            ("pulse", self._firing.got_on, PULSE_SECONDS),
+        ):
+            self._scheduler.add_job(
+                call,
+                Grid(interval_seconds),
+                id=name,
+                replace_existing=True,
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
 
     def _reload(self) -> None:
+        if self._is_ready:
+            self._supervisor.reloading()
         try:
             self._crew = self._muster()
         except EtlError as error:
             log.error("the settings are not taken, the old ones stay: %s", error)
-            return
-        self._schedule()
-        log.info("settings and keys read again: %d accounts", len(self._crew.accounts))
+            said = f"the settings are not taken, the old ones stay: {error}"
+        else:
+            self._schedule()
+            log.info("settings and keys read again: %d accounts", len(self._crew.accounts))
+            said = f"settings and keys read again: {self._words}"
+        if self._is_ready:
+            self._supervisor.ready(said)
 
     def _read(self) -> None:
         """Begin the present slot, unless that is done: to schedule anew may drop, or repeat, what is just due."""
@@ -178,10 +220,13 @@ class Daemon:
         thread.start()
 
     def _read_slot(self, crew: Crew, turn: int) -> None:
+        at_most = crew.recorder.longest_reading_seconds + READING_SECONDS
         try:
-            slot = crew.recorder.read(crew.accounts, crew.keyless, self._stop)
-            if slot.entries:
-                self._note_missed(crew, turn, slot)
+            with self._liveness.of("reading a slot", READING_SECONDS, at_most) as work:
+                slot = crew.recorder.read(crew.accounts, crew.keyless, _Attended(self._stop, work, self._has_begun))
+                if slot.entries:
+                    self._note_missed(crew, turn, slot)
+            self._has_begun.set()
             self._storekeeper.take(slot)
         except EtlError as error:
             log.error("%s", error)
@@ -204,6 +249,7 @@ class Daemon:
 
     def _end(self) -> None:
         """Within 10 seconds: what is under way is kept, what is kept is stored if the database is quick."""
+        self._supervisor.stopping()
         self._stop.set()
         self._scheduler.shutdown(wait=False)
         deadline = time.monotonic() + STOP_READING_SECONDS
@@ -214,52 +260,19 @@ class Daemon:
         self._watcher.finish()
 
 
-class _Storekeeper(threading.Thread):
-    """Stores what the spool has, whenever a slot was read, and now and then while the database is down."""
+@dataclass(frozen=True, slots=True)
+class _Attended:
+    """Stop, for whoever reads a slot and looks several times a second whether to: as long as it does, it gets on.
 
-    def __init__(self, recorder: Callable[[], Recorder], watcher: Watcher) -> None:
-        super().__init__(daemon=True, name="storekeeper")
-        self._recorder = recorder
-        self._watcher = watcher
-        self._slots: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
-        # Slots with outcomes that the disk refused, and so far the database as well: they are in memory alone.
-        self._homeless: list[Slot] = []
+    When it first does, it has found a place for what it will read.
+    """
 
-    def take(self, slot: Slot) -> None:
-        """A slot was read."""
-        self._slots.put(slot)
+    stop: threading.Event
+    work: Work
+    has_begun: threading.Event
 
-    def stop(self, seconds: float) -> None:
-        """Store once more and end; not longer than so many seconds."""
-        self._slots.put(None)
-        self.join(seconds)
-
-    def run(self) -> None:
-        """Until stopped."""
-        timeout: float | None = 0.0  # what waited from before is stored at once
-        ending = False
-        while not ending:
-            slots, ending = self._wait(timeout)
-            try:
-                timeout = None if self._store(slots) else STORE_AGAIN_SECONDS
-            except Exception:
-                log.exception("a defect while storing: it is tried again")
-                timeout = STORE_AGAIN_SECONDS
-
-    def _store(self, slots: list[Slot]) -> bool:
-        homeless, self._homeless = self._homeless, [*self._homeless, *(slot for slot in slots if slot.disk is not None)]
-        stored = self._recorder().store([*homeless, *slots])
-        lost = {id(outcome) for outcome in stored.lost}
-        self._homeless = [s for s in self._homeless if any(id(entry.outcome) in lost for entry in s.entries)]
-        self._watcher.ends(slots, stored)
-        return stored.trouble is None
-
-    def _wait(self, timeout: float | None) -> tuple[list[Slot], bool]:
-        slots: list[Slot | None] = []
-        try:
-            slots.append(self._slots.get(timeout=timeout))
-            while True:
-                slots.append(self._slots.get_nowait())
-        except queue.Empty:
-            pass
-        return [slot for slot in slots if slot is not None], None in slots
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        self.work.got_on()
+        self.has_begun.set()
+        return self.stop.is_set()

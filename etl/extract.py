@@ -151,8 +151,7 @@ class Extraction:
             self._send(question, now, question.ask)
 
     def _send(self, key: Job | Question, now: float, call: Callable[[], "Answered | str | None"]) -> None:
-        # One call may ask the fallback and the server's time too; each has its own deadline.
-        self._asking.submit(key, call, now + 4 * self._plan.request_timeout_seconds + 5)
+        self._asking.submit(key, call, now + self._plan.longest_call_seconds)
 
     def _wait(self, now: float, timeout: float) -> Iterable[Outcome | Draft]:
         """What the next answers to arrive come to."""

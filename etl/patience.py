@@ -37,6 +37,11 @@ class Plan:
     ask_refused: bool = False
     doubt_above: Decimal = DEFAULT_ABOVE
 
+    @property
+    def longest_call_seconds(self) -> float:
+        """One call may ask the fallback and the server's time too; each has its own deadline."""
+        return 4 * self.request_timeout_seconds + 5
+
 
 def pause_seconds(attempts: int, chance: float) -> float:
     """The pause after so many failed attempts: doubling, with jitter so that accounts do not return together."""

@@ -101,6 +101,11 @@ class Recorder:
         self._threads = Threads()
         self._requests_left = requests_left
 
+    @property
+    def longest_reading_seconds(self) -> float:
+        """A slot is read for no longer than this: until it ends, and then until the last request does."""
+        return self._plan.interval_seconds + self._plan.longest_call_seconds
+
     def record(
         self,
         accounts: Sequence[str],
@@ -170,13 +175,17 @@ class Recorder:
             slot.disk = DiskError(f"the spool {spool.directory} cannot be written: {refusal.strerror}")
         slot.entries += kept
 
-    def store(self, slots: Sequence[Slot]) -> Stored:
-        """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it."""
+    def store(self, slots: Sequence[Slot], progress: Callable[[int], None] = lambda _: None) -> Stored:
+        """Load whatever the spool has, these slots and all that waited, and note in each slot what became of it.
+
+        ``progress`` is told how many more outcomes were dealt with.
+        """
         stored = Stored()
         results: dict[str, Loaded] = {}
         ours = {entry.name for slot in slots for entry in slot.entries}
 
         def report(loaded: Loaded) -> None:
+            progress(1)
             if loaded.snapshot is not None and loaded.waits is None:
                 stored.note(loaded.snapshot)
             if loaded.entry.name in ours:

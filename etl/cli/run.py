@@ -1,5 +1,6 @@
 """``run``: the daemon."""
 
+import faulthandler
 import logging
 import os
 import sys
@@ -12,10 +13,12 @@ from etl.absence import Absence
 from etl.bootstrap import build_recorder
 from etl.cli.command import CONFIG, Command, read_settings_of, settings
 from etl.cli.telling import Teller
+from etl.cli.watching import false_start_told, others_of
 from etl.errors import SettingsError
 from etl.keys import read_keys
 from etl.logs import configure
 from etl.settings import Settings
+from etl.supervisor import Reporter, Supervisor
 from etl.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -32,12 +35,19 @@ def run() -> None:
 
     SIGTERM or SIGINT: keeps what it holds and ends within 10 seconds; the second one at once. SIGHUP: reads settings
     and keys again, so that a new key needs no restart.
+
+    Under systemd (Type=notify) it says when it is ready, and feeds the watchdog for as long as its work gets on.
     """
     from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
 
-    muster = _Muster(settings().state_dir)
-    teller = Teller(stays=True, is_private=lambda: muster.chosen.log_private)
-    daemon = Daemon(muster, Absence(muster.state_dir), Watchers([teller]))
+    faulthandler.enable(file=2)  # a watchdog ends what hangs with SIGABRT: the log then says where it hung
+    supervisor = Supervisor()
+    with false_start_told():
+        muster = _Muster(settings().state_dir)
+        teller = Teller(stays=True, is_private=lambda: muster.chosen.log_private)
+        others = others_of(lambda: muster.chosen, stays=True)
+        watchers = Watchers([Reporter(supervisor), teller, *others])
+        daemon = Daemon(muster, Absence(muster.state_dir), watchers, supervisor=supervisor)
     number = daemon.run()
     logging.shutdown()
     sys.stdout.flush()
@@ -64,7 +74,7 @@ class _Muster:
         keys = read_keys(chosen)
         recorder = build_recorder(chosen, keys)
         self.chosen = chosen
-        self._secrets |= {text for key in keys.usable.values() for text in (key.key, key.secret)}
+        self._secrets |= {*chosen.secrets} | {text for key in keys.usable.values() for text in (key.key, key.secret)}
         configure(chosen.log_format, sorted(self._secrets, key=len, reverse=True))
         return Crew(
             recorder=recorder,
