@@ -12,6 +12,7 @@ import pytest
 from tests.cli.confined import confined
 from tests.cli.program import Program
 
+README = Path(__file__).parents[2] / "README.md"
 # A real set-up, some of it wrong: nothing of it is the demo's business.
 OF_THE_USER = {
     "BINGX_ETL_INTERVAL": "7m",
@@ -82,6 +83,26 @@ def test_it_records_through_two_outages_and_loses_only_what_bingx_did_not_answer
     assert sum(int(day["snapshots"]) for day in days if day["account"] == "main") == 10
     assert str(config) in said
     assert "   bingx-etl" not in ran.out
+    what_the_readme_asks(directory)
+
+
+def what_the_readme_asks(directory: Path) -> None:
+    """The README's first queries, as they are typed, answered by the demo's history."""
+    section = (
+        README.read_text(encoding="utf-8").split("\n### From the demo to a query of your own\n")[1].split("```")[1]
+    )
+    queries = re.findall(r'^sqlite3 -box \.demo/(\S+) "(.+)"$', section, re.MULTILINE)
+    answers = []
+    for database, sql in queries:
+        with closing(sqlite3.connect(f"file:{directory / database}?mode=ro", uri=True)) as history:
+            answers.append(history.execute(sql).fetchall())
+    totals, gaps = answers
+    assert [(account, total > 0) for account, _, total in totals] == [("account-2", True)] * 10 + [("main", True)] * 10
+    assert {("account-2", 2, "unavailable"), ("main", 2, "unavailable")} <= {(*gap[:1], *gap[2:]) for gap in gaps}
+    assert "--dir .demo" in section
+    [shown] = re.findall(r"datasette serve \.demo/(\S+) --metadata (\S+)$", section, re.MULTILINE)
+    assert (directory / shown[0]).is_file()
+    assert (README.parent / shown[1]).is_file()
 
 
 @pytest.mark.parametrize("place", ["not empty", "a file", "locked", "in a file"])

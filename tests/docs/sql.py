@@ -48,10 +48,11 @@ def ask(url: str, sql: str, parameters: Sequence[object] | dict[str, object] = (
     else:
         with psycopg.connect(url, options=f"-c timezone={ZONE_OF_THE_READER}") as server:
             found = server.execute(sql.encode(), parameters or None).fetchall()
-    return [tuple(map(_plain, row)) for row in found]
+    return [tuple(map(plain, row)) for row in found]
 
 
-def _plain(cell: object) -> object:
+def plain(cell: object) -> object:
+    """A cell as it is compared: an instant as a time, a day as text."""
     if isinstance(cell, str) and _INSTANT.fullmatch(cell):
         return datetime.fromisoformat(cell)
     return cell.isoformat() if isinstance(cell, date) and not isinstance(cell, datetime) else cell

@@ -1,0 +1,3 @@
+from tests.docs.conftest import history
+
+__all__ = ["history"]
