@@ -14,12 +14,13 @@ from etl.model import Environment
 from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
-from etl.settings import Settings
+from etl.settings import PingSettings, Settings
 from etl.spool import Spool
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from etl.bingx.post import Post
     from etl.db.accounts import Accounts
     from etl.db.equity import Equity
     from etl.db.export import Export
@@ -58,6 +59,22 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         build_loader(settings, remembered),
         plan,
     )
+
+
+def build_post(latest: Callable[[], PingSettings]) -> Callable[[str, str, float], str]:
+    """What sends a ping; it is made anew when its settings have changed."""
+    made: dict[PingSettings, Post] = {}
+
+    def post(url: str, text: str, seconds: float) -> str:
+        from etl.bingx.post import Post  # noqa: PLC0415 - requests costs a tenth of a second
+
+        chosen = latest()
+        if chosen not in made:
+            made.clear()
+            made[chosen] = Post(proxy=chosen.proxy, ca_bundle=chosen.ca_bundle)
+        return made[chosen](url, text, seconds)
+
+    return post
 
 
 def build_loader(settings: Settings, remembered: Remembered | None = None) -> Loader:

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from etl.grid import parse_duration
 from etl.secret_files import absolute
 
+# What is shorter may be a word, such as the name of a check, and must be left in other texts.
+SHORTEST_ID = 16
+
 
 def parse_base_url(text: str) -> str:
     """An https URL of a host, or http on loopback; raises ValueError."""
@@ -53,6 +56,27 @@ def parse_proxy(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write a URL such as http://proxy.example:3128")
     return text
+
+
+def parse_ping_url(text: str) -> str:
+    """The address of a check, https, or http on loopback; raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or not text.isascii() or not text.isprintable():
+        raise ValueError("write the URL of a check, such as https://hc-ping.com/ and its id")
+    if parts.username or parts.password or parts.fragment or " " in text:
+        raise ValueError("a URL of scheme, host and path, such as https://hc-ping.com/ and its id")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("http:// would send the id in the clear: only https://, or http:// on loopback")
+    _ = parts.port  # raises ValueError where it is none
+    return text
+
+
+def secrets_of_url(url: str) -> list[str]:
+    """What of an address must not be told: as a whole, without its host, and each part that may be an id."""
+    parts = urlsplit(url)
+    behind_host = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    found = [url, behind_host, *re.split(r"[/?&=]", behind_host)]
+    return [text for text in found if len(text) >= SHORTEST_ID]
 
 
 def parse_readable_file(text: str) -> Path:

@@ -1,14 +1,13 @@
 """The only reader of environment, config file and credential files.
 
-Command line, then environment, then config file, then the default. Every setting stands once, in :data:`SETTINGS`; the
-commented file that ``init`` writes and a test of the README are made from it. A message names the setting and where its
-value came from, and never quotes a value that may hold a secret.
+Command line, then environment, then config file, then the default, for each of :mod:`etl.setting_table`. A message
+names the setting and where its value came from, and never quotes a value that may hold a secret.
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -17,73 +16,14 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from etl.doubt import parse_threshold
 from etl.errors import SettingsError
-from etl.grid import parse_interval
 from etl.secret_files import absolute, is_private, read_secret_file
-from etl.setting_forms import (
-    parse_base_url,
-    parse_database_url,
-    parse_limit,
-    parse_log_format,
-    parse_proxy,
-    parse_readable_file,
-    parse_seconds,
-    parse_yes_or_no,
-)
+from etl.setting_forms import secrets_of_url
+from etl.setting_table import ACCOUNT_KEYS, BY_NAME, PREFIX, SETTINGS, VARIABLES, Setting
+
+__all__ = ["ACCOUNT_KEYS", "PREFIX", "PROGRAM", "SETTINGS", "VARIABLES", "Setting", "read_settings"]
 
 PROGRAM = "bingx-etl"
-PREFIX = "BINGX_ETL_"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting. ``parse`` turns its text into its value and raises ValueError with the forms that are understood."""
-
-    name: str
-    parse: Callable[[str], Any]
-    default: str | None
-    help: str
-    secret: bool = False
-
-    @property
-    def variable(self) -> str:
-        """Its name in the environment."""
-        return PREFIX + self.name.upper()
-
-
-SETTINGS = (
-    Setting(
-        "state_dir",
-        lambda text: absolute(Path(text), "state_dir"),
-        None,
-        "Spool, default database and what is remembered between runs.",
-    ),
-    Setting("database_url", parse_database_url, None, "SQLAlchemy URL of SQLite or PostgreSQL.", secret=True),
-    Setting("interval", parse_interval, "5m", "One reading per account in each; divides a day: 1s, 30s, 5m, 1h, 1d."),
-    Setting("base_url", parse_base_url, "https://open-api.bingx.com", "BingX: https, or http on loopback."),
-    Setting("fallback_base_url", parse_base_url, "", "Tried only after a network failure of base_url."),
-    Setting(
-        "proxy", parse_proxy, "", "The only proxy there is: variables of the environment are ignored.", secret=True
-    ),
-    Setting("ca_bundle", parse_readable_file, "", "A PEM file of authorities trusted besides the usual ones."),
-    Setting("request_timeout", parse_seconds(0.1, 300), "10s", "Deadline of one whole request."),
-    Setting(
-        "retry_for", parse_seconds(0, 86_400), "120s", "How long a failing account is tried within its slot; 0s: once."
-    ),
-    Setting("recv_window", parse_seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
-    Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
-    Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
-    Setting("log_format", parse_log_format, "text", "text or json."),
-    Setting("log_private", parse_yes_or_no, "no", "yes: the log has each account's total and UID, too."),
-)
-BY_NAME = {setting.name: setting for setting in SETTINGS}
-ACCOUNT_KEYS = ("api_key", "api_secret")
-VARIABLES = (
-    {setting.variable for setting in SETTINGS}
-    | {f"{PREFIX}CONFIG", f"{PREFIX}ACCOUNT", f"{PREFIX}DATABASE_URL_FILE"}
-    | {f"BINGX_{key.upper()}{suffix}" for key in ACCOUNT_KEYS for suffix in ("", "_FILE")}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +47,13 @@ class Settings:
     database_url: str = field(repr=False)
     proxy: str | None = field(repr=False)
     account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
+    ping_url: str | None = field(repr=False)
 
+
+    @property
+    def secrets(self) -> list[str]:
+        """What the log must not say, besides the keys."""
+        return secrets_of_url(self.ping_url) if self.ping_url else []
 
 def default_config_file() -> Path:
     """Where the config file is looked for when nobody says where it is."""
@@ -134,6 +80,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         fallback_base_url=values["fallback_base_url"],
         proxy=values["proxy"],
         ca_bundle=values["ca_bundle"],
+        ping_url=values["ping_url"],
         request_timeout_seconds=values["request_timeout"],
         retry_for_seconds=values["retry_for"],
         recv_window_ms=round(values["recv_window"] * 1000),
@@ -149,6 +96,31 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
 
 def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
     """The config file that the command line or the environment names."""
+@dataclass(frozen=True, slots=True)
+class PingSettings:
+    """What it takes to ping."""
+
+    url: str | None = field(repr=False)
+    proxy: str | None = field(repr=False)
+    ca_bundle: Path | None
+
+
+def read_ping_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> PingSettings | None:
+    """As much of the settings as it takes to tell that others are wrong; None where that is among the wrong."""
+    try:
+        config_file, document = _read_config(config, environ)
+    except (SettingsError, OSError):
+        config_file, document = None, {}
+    try:
+        found = {
+            name: _parse(BY_NAME[name], *_text(BY_NAME[name], document, config_file, environ))
+            for name in ("ping_url", "proxy", "ca_bundle")
+        }
+    except (SettingsError, OSError):
+        return None
+    return PingSettings(found["ping_url"], found["proxy"], found["ca_bundle"])
+
+
     given = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
     return absolute(given, "the config file") if given else None
 
@@ -197,7 +169,7 @@ def _text(
 ) -> tuple[str | None, str]:
     """The text of a setting and where it came from; taken out of the document, so that what stays is unknown."""
     in_file = document.pop(setting.name, None)
-    if setting.name == "database_url" and environ.get(f"{setting.variable}_FILE") is not None:
+    if setting.has_file and environ.get(f"{setting.variable}_FILE") is not None:
         if setting.variable in environ:
             raise SettingsError(f"{setting.variable} and {setting.variable}_FILE are both set: keep one")
         path = Path(environ[f"{setting.variable}_FILE"])
@@ -208,8 +180,8 @@ def _text(
         return setting.default, "default"
     if not isinstance(in_file, str):
         raise SettingsError(f'{setting.name} in {config_file} is a string: write {setting.name} = "…"')
-    if setting.secret and config_file is not None and _holds_password(in_file):
-        _require_private(config_file, f"{setting.name} holds a password")
+    if setting.secret and config_file is not None and (setting.name == "ping_url" or _holds_password(in_file)):
+        _require_private(config_file, f"{setting.name} holds a secret")
     return in_file, str(config_file)
 
 

@@ -57,11 +57,28 @@ class Session(requests.Session):
         self, url: str, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
     ) -> requests.Response:
         """The answer to a GET of exactly this address, its body unread; raises what requests and urllib3 raise."""
-        # Not prepared by the session: nothing is to be merged, and the address stays byte for byte what was signed.
-        prepared = requests.PreparedRequest()
-        prepared.method = "GET"
-        prepared.url = url
-        prepared.headers = requests.structures.CaseInsensitiveDict(headers)
+        return self._send(_prepared("GET", url, headers), timeout, proxies)
+
+    def post_streamed(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, proxies: Mapping[str, str]
+    ) -> requests.Response:
+        """The same for a POST."""
+        prepared = _prepared("POST", url, {**headers, "Content-Length": str(len(body))})
+        prepared.body = body
+        return self._send(prepared, timeout, proxies)
+
+    def _send(
+        self, prepared: requests.PreparedRequest, timeout: float, proxies: Mapping[str, str]
+    ) -> requests.Response:
         return self.send(
             prepared, stream=True, timeout=timeout, allow_redirects=False, proxies=dict(proxies), verify=True
         )
+
+
+def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    # Not prepared by the session: nothing is to be merged, and the address stays byte for byte what was signed.
+    prepared = requests.PreparedRequest()
+    prepared.method = method
+    prepared.url = url
+    prepared.headers = requests.structures.CaseInsensitiveDict(headers)
+    return prepared

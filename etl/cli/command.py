@@ -72,7 +72,7 @@ class LazyGroup(Group):
 def settings() -> Settings:
     """The settings that the running command goes by; the log follows them from here on."""
     read = read_settings_of(click.get_current_context().meta.get(CONFIG))
-    configure(read.log_format)
+    configure(read.log_format, read.secrets)
     return read
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -13,12 +14,13 @@ from etl.cli.exits import code_of
 from etl.cli.interruption import Interruption
 from etl.cli.progress import progress_of
 from etl.cli.telling import Teller
+from etl.cli.watching import false_start_told, others_of
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
 from etl.keys import Keys, read_keys
 from etl.logs import configure
 from etl.model import Reason
-from etl.recorder import Recorded
+from etl.recorder import Recorded, Slot
 from etl.watchers import Watchers
 
 log = logging.getLogger(__name__)
@@ -40,27 +42,37 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     Running it twice in a slot, or two at once, is harmless: the first reading of a slot is kept. If the database is
     down it exits with 75, the reading is safe, and the next run stores both.
     """
-    chosen = settings()
-    keys = _choose(read_keys(chosen), names)
-    configure(chosen.log_format, [text for key in keys.usable.values() for text in (key.key, key.secret)])
-    recorder = build_recorder(chosen, keys, ask_refused=force)
+    with nullcontext() if names else false_start_told():
+        chosen = settings()
+        keys = _choose(read_keys(chosen), names)
+        texts = [text for key in keys.usable.values() for text in (key.key, key.secret)]
+        configure(chosen.log_format, [*chosen.secrets, *texts])
+        recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
-    watcher = Watchers([Teller(is_private=lambda: chosen.log_private)])
+    # What became of some accounts says nothing of all.
+    others = [] if names else others_of(lambda: chosen)
+    watcher = Watchers([Teller(is_private=lambda: chosen.log_private), *others])
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
         watcher.begins()
         try:
             slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
         except Exception as error:
             watcher.fails(error)
+            watcher.finish()
             raise
     watcher.ends([slot], stored)
+    _print(slot, as_json=as_json)
     watcher.finish()
+    return stop.exit_code if stop.is_set() else code_of([slot], stored)
+
+
+def _print(slot: Slot, *, as_json: bool) -> None:
     for recorded in sorted(slot.recorded, key=lambda r: (r.outcome.account, r.outcome.slot_at)):
         if as_json:
             sys.stdout.write(msgspec.json.encode(_as_json(recorded)).decode() + "\n")
         elif sys.stdout.isatty():
             sys.stdout.write(_line(recorded) + "\n")
-    return stop.exit_code if stop.is_set() else code_of([slot], stored)
+    sys.stdout.flush()
 
 
 def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:

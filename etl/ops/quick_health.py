@@ -24,7 +24,7 @@ UNUSED = (
 )
 TABLE = ("api_key", "api_key_file", "api_secret", "api_secret_file")
 KEYS = ("BINGX_API_KEY", "BINGX_API_KEY_FILE", "BINGX_API_SECRET", "BINGX_API_SECRET_FILE")
-VARIABLES = {PREFIX + name.upper() for name in ("config", "account", *USED, *UNUSED)}.union(KEYS)
+VARIABLES = {PREFIX + name.upper() for name in ("config", "account", "ping_url_file", *USED, *UNUSED)}.union(KEYS)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # Whoever sets one of these has directories that are worth a closer look.
 ELSEWHERE = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "CREDENTIALS_DIRECTORY")
