@@ -68,6 +68,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("etl.db.migrate", "migrations"),
     "apscheduler": ("etl.daemon",),
     "click": ("etl.cli",),
+    "prometheus_client": ("etl.ops.exposition",),
     "rich": ("etl.cli", "etl.report"),
 }
 

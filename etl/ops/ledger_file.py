@@ -1,0 +1,94 @@
+"""The ledger of the metrics on the disk, shared by all processes of a state directory, so that counters go on."""
+
+import fcntl
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from etl.files import make_private_directory
+from etl.ops.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+# Who holds the lock needs it for some milliseconds; who is stopped with it in hand must not stop the others.
+PATIENCE_SECONDS = 1.0
+
+
+class LedgerFile:
+    """``remembered/metrics.json``. It is a convenience: whatever is wrong with it costs counts, and never a reading.
+
+    It is not flushed to the disk, which would cost a slot more than it is worth: losing power may lose it.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._file = state_dir / "remembered" / "metrics.json"
+        self._lock = state_dir / "remembered" / "metrics.lock"
+        self._unwritten: bytes | None = None  # what the disk would not take is remembered as long as this process lives
+        self._said = ""
+
+    @contextmanager
+    def changing(self) -> Iterator[Ledger]:
+        """A ledger that nobody else has, to be changed within the block, and kept at its end. Others wait meanwhile."""
+        with ExitStack() as held:
+            trouble = self._prepare(held)
+            ledger = self._read()
+            yield ledger
+            content = msgspec.json.encode(ledger)
+            try:
+                self._write(content)
+                self._unwritten = None
+            except OSError as error:
+                self._unwritten = content
+                trouble = f"{self._file} cannot be written: {error.strerror}"
+            self._tell(trouble)
+
+    def _prepare(self, held: ExitStack) -> str:
+        try:
+            make_private_directory(self._file.parent.parent)
+            make_private_directory(self._file.parent)
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except Exception as error:  # noqa: BLE001 - whatever refuses it, the metrics go on in memory
+            return f"{self._lock} cannot be used: {type(error).__name__}"
+        held.callback(os.close, descriptor)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if not isinstance(error, BlockingIOError) or time.monotonic() >= end:
+                    return f"{self._lock} is held by another process: some of its counts may be lost"
+                time.sleep(0.005)
+            else:
+                return ""
+
+    def _read(self) -> Ledger:
+        try:
+            content = self._file.read_bytes() if self._unwritten is None else self._unwritten
+            return msgspec.json.decode(content, type=Ledger)
+        except (FileNotFoundError, NotADirectoryError):
+            return Ledger()
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("%s is passed over, and counting begins anew: %s", self._file, type(error).__name__)
+            return Ledger()
+
+    def _write(self, content: bytes) -> None:
+        unfinished = self._file.with_name(f".{self._file.name}.{secrets.token_hex(4)}.unfinished")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            unfinished.replace(self._file)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self._said:
+            log.warning("%s; the metrics go on, recording as well", trouble)
+        self._said = trouble
