@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from etl.bingx.post import Post
     from etl.db.accounts import Accounts
+    from etl.db.copying import Copied, Progress
     from etl.db.equity import Equity
     from etl.db.export import Export
     from etl.db.history import History
@@ -151,6 +152,13 @@ def pg_dump_command(settings: Settings, target: Path) -> str:
     from etl.db.backup import pg_dump_command  # noqa: PLC0415
 
     return pg_dump_command(settings.database_url, target)
+
+
+def copy_database(settings: Settings, target_url: str, progress: "Progress") -> "Copied":
+    """Copy the whole history into another database."""
+    from etl.db.copying import copy_history  # noqa: PLC0415
+
+    return copy_history(settings.database_url, target_url, progress)
 
 
 def database_file(settings: Settings) -> Path | None:

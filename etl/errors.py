@@ -17,6 +17,7 @@ EtlError
 │   └── SchemaNotAtHead         the schema is older or newer than this program
 ├── NotUnderstood           65  a body or a spool file is not what it should be: quarantine
 ├── RecordRefused           70  the database will not take this one record: quarantine
+├── CopyDiffers             70  a copied history is not what was copied: it was undone, look at what is named
 └── Disk                        a file could not be written or read
     ├── CannotCreate        73  a file or directory could not be created
     └── DiskError           74  an input or output error, a full disk
@@ -140,6 +141,10 @@ class NotUnderstood(EtlError):
 
 class RecordRefused(EtlError):
     """The database will not take this one record, whatever the others."""
+
+
+class CopyDiffers(EtlError):
+    """A copied history is not what was copied. Nothing of the copy is left; the message names what differs."""
 
 
 class Disk(EtlError):

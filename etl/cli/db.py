@@ -1,4 +1,4 @@
-"""``db``: the schema, and a backup."""
+"""``db``: the schema, a backup, and a copy in another database."""
 
 import sys
 from pathlib import Path
@@ -7,19 +7,23 @@ import click
 
 from etl.bootstrap import back_up_database, database_file, migrations, pg_dump_command, upgrade_database
 from etl.cli.command import Command, Group, settings
+from etl.cli.db_copy import copy
 from etl.cli.exits import Exit
 from etl.cli.progress import progress_of
 
 MEGABYTE = 1 << 20
 
 
-@click.group(cls=Group, short_help="The schema of the database, and a backup of it.")
+@click.group(cls=Group, short_help="The schema of the database, a backup of it, and moving to another.")
 def db() -> None:
-    """The schema of the database, through alembic, and a backup of the whole.
+    """The schema of the database, through alembic, a backup of the whole, and a copy in another database.
 
     SQLite is created and upgraded by itself, with a backup beside it. PostgreSQL is upgraded by `db upgrade` alone,
     by a role that may create tables; recording needs none of those rights.
     """
+
+
+db.add_command(copy)
 
 
 @db.command(cls=Command)

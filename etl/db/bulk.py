@@ -22,14 +22,16 @@ def insert_or_skip(dialect: str, table: Table) -> Any:  # noqa: ANN401 - the two
 
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[Sequence[object]]) -> None:
-    """Insert rows of plain values, in the order of the table's columns. Amounts are their canonical text on both."""
+    """Insert rows of plain values, in the order of the table's columns, however many, without collecting them.
+
+    Amounts are their canonical text on both.
+    """
+    driver: Any = connection.connection.driver_connection
     names = ", ".join(column.name for column in table.columns)
     if connection.dialect.name == "sqlite":
         places = ", ".join("?" for _ in table.columns)
-        if listed := [tuple(row) for row in rows]:
-            connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", listed)  # noqa: S608
+        driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({places})", rows)  # noqa: S608
         return
-    driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)

@@ -41,9 +41,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that changes nothing. Fetch, then leave it: on SQLite a reader keeps writers waiting."""
-        with self._transaction(writing=False) as connection:
+    def read(self, *, steady: bool = False) -> Iterator[Connection]:
+        """A transaction that changes nothing. Fetch, then leave it: on SQLite a reader keeps writers waiting.
+
+        ``steady``: all of its statements see the same, as they always do on SQLite.
+        """
+        with self._transaction(writing=False, steady=steady) as connection:
             yield connection
 
     @contextmanager
@@ -53,9 +56,11 @@ class Database:
             yield opened.execution_options(writing=True)
 
     @contextmanager
-    def _transaction(self, *, writing: bool) -> Iterator[Connection]:
+    def _transaction(self, *, writing: bool, steady: bool = False) -> Iterator[Connection]:
         with translated(self.address), self._engine.connect() as opened:
             connection = opened.execution_options(writing=writing)
+            if steady and self.dialect == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             deadline: SocketDeadline | None = connection.info.get("deadline")
             try:
                 with connection.begin():
@@ -88,7 +93,7 @@ def open_engine(url: str, *, deadline_seconds: float = DEADLINE_SECONDS, keep: b
 
 
 def open_for_migration(url: str) -> Database:
-    """The same for changing the schema: no deadline, and on SQLite no foreign keys.
+    """The same for changing the schema, or copying all there is: no deadline, and on SQLite no foreign keys.
 
     A table is changed there by copying it, which would delete what refers to it. Whoever uses it looks for dangling
     references before it commits.
@@ -97,7 +102,13 @@ def open_for_migration(url: str) -> Database:
     if address.path is not None:
         engine = sqlite_engine(address, address.path, busy_seconds=60, foreign_keys=False, keep=False)
     else:
-        engine = postgresql_engine(address, deadline_seconds=None, settings={"lock_timeout": f"{LOCK_SECONDS}s"})
+        # What an administrator has set for everybody is not meant for work that takes its time.
+        limits = {
+            "statement_timeout": "0",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "idle_in_transaction_session_timeout": "0",
+        }
+        engine = postgresql_engine(address, deadline_seconds=None, settings=limits)
     return Database(address, engine, deadline_seconds=None)
 
 

@@ -86,6 +86,22 @@ def ensure(url: str) -> None:
         _run(connection)
 
 
+def create(connection: Connection, name: str) -> None:
+    """Make the schema of a database without history, in the transaction of whoever asks: it comes with that, or not.
+
+    SettingsError for a database of another program, SchemaNotAtHead for a newer schema.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    found = revision_of(connection)
+    if found == HEAD:
+        return
+    if found is None and set(inspect(connection).get_table_names()) - {alembic_version.name}:
+        raise SettingsError(f"{name} is the database of another program: name an empty one")
+    _refuse_newer(connection, name)
+    _run(connection)
+
+
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
     """A connection on which one program at a time changes the schema.
