@@ -46,14 +46,14 @@ class Settings:
     config_file: Path | None
     database_url: str = field(repr=False)
     proxy: str | None = field(repr=False)
-    account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
     ping_url: str | None = field(repr=False)
-
+    account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
 
     @property
     def secrets(self) -> list[str]:
         """What the log must not say, besides the keys."""
         return secrets_of_url(self.ping_url) if self.ping_url else []
+
 
 def default_config_file() -> Path:
     """Where the config file is looked for when nobody says where it is."""
@@ -79,8 +79,8 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         base_url=values["base_url"],
         fallback_base_url=values["fallback_base_url"],
         proxy=values["proxy"],
-        ca_bundle=values["ca_bundle"],
         ping_url=values["ping_url"],
+        ca_bundle=values["ca_bundle"],
         request_timeout_seconds=values["request_timeout"],
         retry_for_seconds=values["retry_for"],
         recv_window_ms=round(values["recv_window"] * 1000),
@@ -94,8 +94,6 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     )
 
 
-def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The config file that the command line or the environment names."""
 @dataclass(frozen=True, slots=True)
 class PingSettings:
     """What it takes to ping."""
@@ -121,6 +119,8 @@ def read_ping_settings(config: Path | None = None, environ: Mapping[str, str] = 
     return PingSettings(found["ping_url"], found["proxy"], found["ca_bundle"])
 
 
+def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The config file that the command line or the environment names."""
     given = config or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
     return absolute(given, "the config file") if given else None
 
