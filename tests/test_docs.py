@@ -92,7 +92,9 @@ def test_the_warnings_stand_in_front_of_users(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+    "page",
+    [ROOT / "README.md", *sorted(ROOT.glob("d[eo]*/**/*.md"))],
+    ids=lambda page: f"{page.parent.name}/{page.name}",
 )
 def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
     for target, _, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(#([^)\s]+))?\)", page.read_text(encoding="utf-8")):
