@@ -62,7 +62,15 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
 
 def account_names(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
     """The accounts, with a usable key or without; no secret is read. Raises SettingsError."""
-    return list(_sources(settings, environ))
+    return list(key_places(settings, environ))
+
+
+def key_places(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, list[str]]]:
+    """By account, and by ``api_key`` and ``api_secret``: the places that give it. The same promises."""
+    return {
+        account: {key: [source.place for source in sources.get(key, [])] for key in ACCOUNT_KEYS}
+        for account, sources in _sources(settings, environ).items()
+    }
 
 
 def _sources(settings: Settings, environ: Mapping[str, str]) -> dict[str, dict[str, list[Source]]]:

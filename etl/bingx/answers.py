@@ -7,7 +7,7 @@ documentation; clients in use see the first.
 import json
 import re
 from decimal import Decimal
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from etl.bingx.body import flaw_of
 from etl.bingx.envelope import NumberText, code_of, instant_of
@@ -81,24 +81,28 @@ def parse_amount(text: str) -> Decimal:
     return Decimal(plain if not plain.strip("0.") else sign + plain)
 
 
-def _successful(body: bytes) -> dict[str, object]:
+def strict_json(body: bytes) -> object:
+    """What a body says in JSON; numbers are :class:`etl.bingx.envelope.NumberText`, and no key is there twice."""
     flaw = flaw_of(body)
     if flaw is not None:
         raise NotUnderstood(flaw)
     try:
-        answer = _JSON.decode(body.decode("utf-8-sig"))
+        return cast("object", _JSON.decode(body.decode("utf-8-sig")))
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except ValueError:
         reason = "not JSON"
     except RecursionError:
         reason = "JSON nested absurdly deep"
-    else:
-        if isinstance(answer, dict) and code_of(answer.get("code")) == 0:
-            return answer
-        reason = "not an answer of BingX's with code 0"
     # Raised out here, so that no exception that quotes the body hangs on to this one.
     raise NotUnderstood(reason)
+
+
+def _successful(body: bytes) -> dict[str, object]:
+    answer = strict_json(body)
+    if isinstance(answer, dict) and code_of(answer.get("code")) == 0:
+        return answer
+    raise NotUnderstood("not an answer of BingX's with code 0")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

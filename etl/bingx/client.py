@@ -23,6 +23,7 @@ from etl.bingx.body import evidence, read_body
 from etl.bingx.codes import trouble_of_code, trouble_of_status
 from etl.bingx.envelope import peek
 from etl.bingx.network import Deadline, words_for
+from etl.bingx.permissions import Rights, parse_rights
 from etl.bingx.redaction import redact
 from etl.bingx.session import Session
 from etl.bingx.signing import Credential, query_string, signature
@@ -37,6 +38,8 @@ Parsed = TypeVar("Parsed")
 
 OVERVIEW = "/openApi/account/v1/allAccountBalance"
 UID = "/openApi/account/v1/uid"
+PERMISSIONS = "/openApi/v1/account/apiPermissions"
+RESTRICTIONS = "/openApi/v1/account/apiRestrictions"
 SERVER_TIME = "/openApi/swap/v2/server/time"
 
 # Firewalls forget idle connections without telling; ours would then wait for its deadline.
@@ -91,6 +94,14 @@ class Client:
         """The UID of the user whom the key belongs to."""
         return _parsed(parse_uid, self._call(UID, credential, clock_offset_ms))
 
+    def permissions(self, credential: Credential, clock_offset_ms: int) -> Rights:
+        """What the key may do, as one of BingX's two endpoints for that has it. Its answer has no envelope."""
+        return _parsed(parse_rights, self._call(PERMISSIONS, credential, clock_offset_ms, flat=True))
+
+    def restrictions(self, credential: Credential, clock_offset_ms: int) -> Rights:
+        """The same, as the other one has it."""
+        return _parsed(parse_rights, self._call(RESTRICTIONS, credential, clock_offset_ms, flat=True))
+
     def server_time_offset_ms(self) -> int:
         """The exchange's clock minus ours, measured now; the server is taken to answer halfway through."""
         fetched = self._call(SERVER_TIME, None, 0)
@@ -101,16 +112,18 @@ class Client:
         while (session := self._take_idle()) is not None:
             session.close()
 
-    def _call(self, path: str, credential: Credential | None, clock_offset_ms: int) -> Fetched:
+    def _call(self, path: str, credential: Credential | None, clock_offset_ms: int, *, flat: bool = False) -> Fetched:
         failures = []
         for base_url in self._base_urls:
             try:
-                return self._ask(base_url, path, credential, clock_offset_ms)
+                return self._ask(base_url, path, credential, clock_offset_ms, flat=flat)
             except Unreachable as error:
                 failures.append(error.detail)
         raise Unreachable(Reason.UNREACHABLE, "; fallback: ".join(failures))
 
-    def _ask(self, base_url: str, path: str, credential: Credential | None, clock_offset_ms: int) -> Fetched:
+    def _ask(
+        self, base_url: str, path: str, credential: Credential | None, clock_offset_ms: int, *, flat: bool
+    ) -> Fetched:
         url, headers, secrets = f"{base_url}{path}", dict(HEADERS), list[str]()
         if credential is not None:
             timestamp = to_ms(self._now()) + clock_offset_ms
@@ -148,7 +161,7 @@ class Client:
             raise trouble
         if answer.flaw is not None:
             _malformed(answer.flaw, fetched)
-        if envelope is None:
+        if envelope is None and not flat:
             _malformed("the answer is no JSON object with a code", fetched)
         return fetched
 

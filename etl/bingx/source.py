@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from etl.bingx.address import environment_of
 from etl.bingx.client import Client
+from etl.bingx.permissions import Rights
 from etl.bingx.signing import Credential
 from etl.errors import NoSuchAccount
 from etl.model import Environment, Fetched
@@ -28,6 +29,14 @@ class BingXSource:
     def uid(self, account: str, clock_offset_ms: int) -> str:
         """The BingX UID behind the account's key."""
         return self._client.uid(self._credential(account), clock_offset_ms)
+
+    def permissions(self, account: str, clock_offset_ms: int) -> Rights:
+        """What the account's key may do, from the endpoint that lists it."""
+        return self._client.permissions(self._credential(account), clock_offset_ms)
+
+    def restrictions(self, account: str, clock_offset_ms: int) -> Rights:
+        """The same, from the endpoint that has flags for it."""
+        return self._client.restrictions(self._credential(account), clock_offset_ms)
 
     def clock_offset_ms(self) -> int:
         """The exchange's clock minus ours, measured now."""

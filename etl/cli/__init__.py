@@ -35,6 +35,7 @@ COMMANDS = {
     "unvoid": "etl.cli.void:unvoid",
     "spool": "etl.cli.spool:spool",
     "db": "etl.cli.db:db",
+    "doctor": "etl.cli.doctor:doctor",
     "health": "etl.cli.health:health",
     "sandbox": "etl.cli.sandbox:sandbox",
 }

@@ -1,0 +1,129 @@
+"""The composition root of ``doctor``: as :mod:`etl.bootstrap`, with parts that nothing else needs."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from etl.bingx.client import Client, Credential
+from etl.bingx.source import BingXSource, environment_of
+from etl.bootstrap import build_remembered
+from etl.db.engine import open_engine
+from etl.db.examination import Examination
+from etl.db.url import parse
+from etl.errors import EtlError, RateLimited, SettingsError, Trouble
+from etl.grid import instant_text
+from etl.keys import Keys, key_places, read_keys
+from etl.limiter import SlidingWindow
+from etl.model import Reason
+from etl.ops import local_checks
+from etl.ops.doctor import Doctor, Exchange
+from etl.ops.finding import Finding
+from etl.ops.settings_checks import check_places, check_settings
+from etl.patience import still_blocked
+from etl.remembered import Block, Remembered
+from etl.settings import Settings
+
+# However patient recording is: whoever asks a doctor waits for the answer.
+REQUEST_SECONDS = 6.0
+DATABASE_SECONDS = 8.0
+
+
+def build_doctor(settings: Settings, keys: Keys | SettingsError) -> Doctor:
+    """The checks of one installation. Raises nothing: what is wrong is what they find."""
+    return Doctor(
+        local=_local_checks(settings, {} if isinstance(keys, SettingsError) else dict(keys.unusable)),
+        keys=keys,
+        exchange=_exchange(settings, keys),
+        database=lambda: Examination(open_engine(settings.database_url, deadline_seconds=DATABASE_SECONDS)),
+        interval_seconds=settings.interval_seconds,
+    )
+
+
+def keys_of(settings: Settings) -> Keys | SettingsError:
+    """The keys, or why there are none."""
+    try:
+        return read_keys(settings)
+    except SettingsError as error:
+        return error
+
+
+def _local_checks(settings: Settings, unusable: dict[str, SettingsError]) -> dict[str, Callable[[], Iterable[Finding]]]:
+    state = settings.state_dir
+
+    def places() -> dict[str, Path]:
+        file = _database_file(settings)
+        return {"state_dir": state} | ({} if file is None else {"the database": file})
+
+    def private() -> list[Path]:
+        return [state, *(path for path in (_database_file(settings), settings.config_file) if path is not None)]
+
+    return {
+        "settings": partial(check_settings, settings),
+        "keys": lambda: check_places(_places(settings), unusable),
+        "state": partial(local_checks.check_state, state),
+        "modes": lambda: local_checks.check_modes(private()),
+        "filesystem": lambda: local_checks.check_file_system(places()),
+        "space": lambda: local_checks.check_space(places()),
+        "spool": partial(local_checks.check_spool, state, settings.interval_seconds),
+        "quarantine": partial(local_checks.check_quarantine, state),
+    }
+
+
+def _places(settings: Settings) -> dict[str, dict[str, list[str]]] | SettingsError:
+    try:
+        return key_places(settings)
+    except SettingsError as error:
+        return error
+
+
+def _database_file(settings: Settings) -> Path | None:
+    try:
+        return parse(settings.database_url).path
+    except EtlError:
+        return None  # the check of the database says why
+
+
+def _exchange(settings: Settings, keys: Keys | SettingsError) -> Exchange | Exception:
+    try:
+        client = Client(
+            settings.base_url,
+            fallback_base_url=settings.fallback_base_url,
+            proxy=settings.proxy,
+            ca_bundle=settings.ca_bundle,
+            request_timeout_seconds=min(settings.request_timeout_seconds, REQUEST_SECONDS),
+            recv_window_ms=settings.recv_window_ms,
+        )
+        usable = {} if isinstance(keys, SettingsError) else keys.usable
+        credentials = {name: Credential(key.key, key.secret) for name, key in usable.items()}
+        source = BingXSource(client, credentials, environment_of(settings.base_url))
+    except EtlError as error:
+        return error
+    remembered = build_remembered(settings)
+    host, now = remembered.host(), datetime.now(UTC)
+    return Exchange(
+        source,
+        {name: SlidingWindow(*settings.ip_limit, settings.state_dir / f"{name}.limit") for name in _ENDPOINTS},
+        offset_ms=host.clock_offset_ms or 0,
+        held=_held(remembered, usable, now),
+        all_held=_limited(still_blocked(now, host.block, None)),
+    )
+
+
+_ENDPOINTS = ("uid", "permissions", "restrictions")
+
+
+def _held(remembered: Remembered, names: Iterable[str], now: datetime) -> dict[str, Trouble]:
+    """The accounts that BingX limits: to ask on would prolong that."""
+    found: dict[str, Trouble] = {}
+    for name in names:
+        block: Block | None = remembered.account(name).block
+        if (limited := _limited(still_blocked(now, None, block))) is not None:
+            found[name] = limited
+    return found
+
+
+def _limited(until: datetime | None) -> RateLimited | None:
+    if until is None:
+        return None
+    return RateLimited(Reason.RATE_LIMITED, f"not asked: BingX limits until {instant_text(until)}", until)

@@ -1,0 +1,51 @@
+"""What the facts of a database come to."""
+
+from pathlib import Path
+
+import pytest
+
+from etl.db.examination import Server
+from etl.errors import DatabaseUnavailable
+from etl.ops.database_checks import Facts, check_database, check_journal, is_wal_safe
+from etl.ops.finding import Verdict
+from etl.workers import Lost
+
+
+@pytest.mark.parametrize(
+    ("version", "is_safe"),
+    [
+        ("3.6.23", True),
+        ("3.7.0", False),
+        ("3.40.1", False),
+        ("3.44.5", False),
+        ("3.44.6", True),
+        ("3.45.0", False),
+        ("3.50.6", False),
+        ("3.50.7", True),
+        ("3.50.10", True),
+        ("3.51.0", False),
+        ("3.51.2", False),
+        ("3.51.3", True),
+        ("3.53.0", True),
+        ("4.0", True),
+    ],
+)
+def test_the_versions_whose_wal_can_lose_commits_are_known(version: str, is_safe: bool) -> None:
+    assert is_wal_safe(version) is is_safe
+    [finding] = check_journal(Facts(Path("/x.db"), Server("SQLite", version, "wal")))
+    assert finding.verdict is (Verdict.OK if is_safe else Verdict.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict"), [("delete", "ok"), ("truncate", "ok"), ("off", "problem"), ("memory", "problem")]
+)
+def test_a_journal_that_is_not_on_the_disk_is_a_problem(mode: str, verdict: str) -> None:
+    [finding] = check_journal(Facts(Path("/x.db"), Server("SQLite", "3.53.0", mode)))
+    assert finding.verdict is Verdict(verdict)
+
+
+def test_a_database_that_takes_no_readings_or_does_not_answer_is_a_problem() -> None:
+    standby = Facts(None, Server("PostgreSQL", "16.3", is_standby=True))
+    for facts in (standby, Facts(None, DatabaseUnavailable("down")), Facts(None, Lost())):
+        assert [each.verdict for each in check_database(facts)] == [Verdict.PROBLEM]
+    assert [each.verdict for each in check_database(Facts(None, KeyError("x")))] == [Verdict.UNKNOWN]
