@@ -68,6 +68,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("etl.db.migrate", "migrations"),
     "apscheduler": ("etl.daemon",),
     "click": ("etl.cli",),
+    "jinja2": ("etl.report.page",),
+    "plotly": ("etl.report.page",),
     "prometheus_client": ("etl.ops.exposition",),
     "rich": ("etl.cli", "etl.report"),
 }

@@ -94,8 +94,9 @@ def test_the_wheel_carries_the_migrations_and_the_configuration_of_alembic(wheel
 
 def test_the_wheel_holds_the_program_its_types_and_its_licence_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "etl").rglob("*.py")}
-    assert sources | {"etl/py.typed"} <= names
+    everything = [path for path in (ROOT / "etl").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    sources = {path.relative_to(ROOT).as_posix() for path in everything}
+    assert {"etl/py.typed", "etl/report/assets/page.html"} <= sources <= names
     about = f"bingx_etl-{metadata_of(wheel)['Version']}.dist-info"
     assert {name.split("/")[0] for name in names} == {"etl", about}
     assert f"{about}/licenses/LICENSE" in names

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
+from click.core import ParameterSource
 
 from etl.bootstrap import build_equity
 from etl.cli.command import Command, settings
+from etl.cli.html import write_page
 from etl.cli.output import format_option
 from etl.cli.progress import progress_of
 from etl.grid import parse_instant
@@ -78,6 +81,12 @@ class DayOrInstant(click.ParamType["date | datetime"]):
     "--by", type=click.Choice(["total", "account-type"]), default="total", show_default=True, help="Totals, or wallets."
 )
 @format_option
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with charts there, and print nothing.",
+)
 def report(
     *,
     account: str | None,
@@ -87,6 +96,7 @@ def report(
     zone: tzinfo,
     by: str,
     form: str,
+    html: Path | None,
 ) -> None:
     """Equity over time, by day, ISO week or month: open, high, low, close, change, drawdown and coverage.
 
@@ -99,7 +109,15 @@ def report(
     compares only totals of the same accounts.
 
     The table rounds amounts to 2 decimals; json and csv have every digit, and more columns.
+
+    \b
+      bingx-etl report --html equity.html     curve, wallets, drawdown, changes, coverage, months: to look at and mail
+
+    The page is one file that needs no network. It shows the totals and the wallets at each close; --by
+    account-type adds the periods of each wallet.
     """
+    if html is not None and click.get_current_context().get_parameter_source("form") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--format is how rows are printed, and --html prints none: leave one of the two out")
     asked = Question(
         every=Every(every),
         zone=zone,
@@ -109,6 +127,11 @@ def report(
         until=_until(until, zone),
     )
     source = build_equity(settings())
+    if html is not None:
+        with _progress() as progress:
+            is_filled = write_page(source, asked, datetime.now(UTC), html, progress)
+        sys.stderr.write(("" if is_filled else HINT + "\n") + f"the page is {html}\n")
+        return
     with _progress() as progress:
         found = ask(source, asked, datetime.now(UTC), progress)
     if form == "table":

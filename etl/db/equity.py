@@ -1,8 +1,9 @@
 """Snapshots to report on, in pages of a short transaction each: on SQLite a reader keeps writers waiting."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -21,6 +22,9 @@ PAGE_SNAPSHOTS = 10_000
 """How many snapshots a page has at most, of all accounts, as long as each gets :data:`FEWEST_OF_ACCOUNT`."""
 
 FEWEST_OF_ACCOUNT = 100
+
+WALLETS_AT_ONCE = 500
+"""In so many slots an account's wallets are looked up together."""
 
 
 class Equity:
@@ -65,6 +69,15 @@ class Equity:
             yield _seen(snapshots, wallets)
             after = end
 
+    def wallets(self, account_id: int, slots: Sequence[datetime]) -> Iterator[tuple[datetime, Mapping[str, Decimal]]]:
+        """The wallets of an account in these slots, by slot, where it has a usable snapshot with wallets there."""
+        for some in chunks(slots, WALLETS_AT_ONCE):
+            of_slots = (snapshot.c.account_id == account_id) & snapshot.c.slot_at.in_(some)
+            with self._database.read() as connection:
+                rows = connection.execute(_WALLETS_BY_SLOT.where(of_slots)).all()
+            for slot_at, wallets in groupby(rows, key=lambda row: row.slot_at):
+                yield slot_at, {row.account_type: row.usdt_balance for row in wallets}
+
 
 def _ends(connection: Connection, ids: Sequence[int], after: datetime, most: int) -> list[datetime]:
     """Where each page may end at the latest: no account has more than ``most`` snapshots until then."""
@@ -108,6 +121,17 @@ _WALLETS = (
     select(balance.c.snapshot_id, balance.c.account_type, balance.c.usdt_balance)
     .join_from(snapshot, balance)
     .where(snapshot.c.status == Status.COMPLETE, balance.c.usdt_balance.is_not(None))
+)
+
+_WALLETS_BY_SLOT = (
+    select(snapshot.c.slot_at, balance.c.account_type, balance.c.usdt_balance)
+    .join_from(snapshot, balance)
+    .where(
+        snapshot.c.status == Status.COMPLETE,
+        snapshot.c.id.not_in(_voided()),
+        balance.c.usdt_balance.is_not(None),
+    )
+    .order_by(snapshot.c.slot_at, balance.c.account_type)
 )
 
 

@@ -2,15 +2,16 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
-from functools import reduce
+from functools import partial, reduce
 from typing import Final, NamedTuple, Protocol, TypedDict
 
 from etl.report.expected import Grid, Known, expected, together
 from etl.report.periods import Every, Period, periods
+from etl.report.points import Curve, Traced
 from etl.report.series import EXACT, Figures, Series, change, percent
 
 TOTAL: Final = ""
@@ -90,11 +91,15 @@ class Row(TypedDict):
 
 
 class Report(NamedTuple):
-    """The rows, by account, account type and time, those of all together last; how many snapshots took no part."""
+    """The rows, by account, account type and time, those of all together last; how many snapshots took no part.
+
+    ``curves`` are those of the totals, by account.
+    """
 
     rows: list[Row]
     partial: int
     voided: int
+    curves: Mapping[str, Curve] = {}
 
 
 def report(source: Source, asked: Question, now: datetime, progress: Callable[[float], None] | None = None) -> Report:
@@ -102,20 +107,41 @@ def report(source: Source, asked: Question, now: datetime, progress: Callable[[f
 
     All of the history before ``since`` is read too: the peak that a drawdown is measured from may be there.
     """
+    [found] = reports(source, asked, [asked.every], now, progress)
+    return found
+
+
+def reports(
+    source: Source,
+    asked: Question,
+    everies: Sequence[Every],
+    now: datetime,
+    progress: Callable[[float], None] | None = None,
+    *,
+    points: int = 0,
+) -> list[Report]:
+    """The same question with periods of each of these lengths; the history is read once.
+
+    With ``points``, the first has curves, each of about so many.
+    """
     spans = {known: span for known in source.accounts(asked.account) if (span := known.span(now)) is not None}
     if not spans:
-        return Report([], 0, 0)
+        return [Report([], 0, 0) for _ in everies]
     first, last = min(first for first, _ in spans.values()), max(last for _, last in spans.values())
-    calendar = periods(asked.every, asked.zone, first, last if asked.until is None else min(last, asked.until))
-    if not calendar:
-        return Report([], 0, 0)
-    book = _Book(list(spans), calendar, by_type=asked.by_type)
-    until = calendar[-1].ends_at
+    end = last if asked.until is None else min(last, asked.until)
+    calendars = [periods(every, asked.zone, first, end) for every in everies]
+    if not calendars[0]:
+        return [Report([], 0, 0) for _ in everies]
+    books = [_Book(list(spans), calendar, by_type=asked.by_type) for calendar in calendars]
+    if points:
+        books[0].trace(spans, asked.since, now, points)
+    until = max(calendar[-1].ends_at for calendar in calendars if calendar)
     for page in source.pages(list(spans), until, by_type=asked.by_type):
-        book.add(page)
+        for book in books:
+            book.add(page)
         if progress is not None and page:
             progress((page[-1].slot_at - first) / max(until - first, until.resolution))
-    return book.report(spans, asked.since, now)
+    return [book.report(spans, asked.since, now) for book in books]
 
 
 class _Book:
@@ -125,16 +151,30 @@ class _Book:
         self._calendar = calendar
         self._ends = [period.ends_at for period in calendar]
         self._by_type = by_type
-        self._of: dict[int, defaultdict[str, Series]] = {known.id: defaultdict(self._line) for known in accounts}
+        self._of: dict[int, defaultdict[str, Series]] = {
+            known.id: defaultdict(partial(self._line, known.name)) for known in accounts
+        }
         self._alone = {known.id: frozenset((known.id,)) for known in accounts}
-        self._all: defaultdict[str, Series] = defaultdict(self._line)
+        self._all: defaultdict[str, Series] = defaultdict(partial(self._line, EVERYBODY))
+        self._curves: dict[str, Curve] = {}
         self._spans = together(accounts) if len(accounts) > 1 else []
         self._span = 0
         self._partial: Counter[tuple[int, int]] = Counter()
         self._voided: Counter[tuple[int, int]] = Counter()
 
-    def _line(self) -> Series:
-        return Series(self._calendar, self._ends)
+    def _line(self, name: str) -> Series:
+        curve = self._curves.get(name)
+        return Traced(self._calendar, self._ends, curve) if curve else Series(self._calendar, self._ends)
+
+    def trace(self, accounts: Iterable[Known], since: datetime | None, now: datetime, points: int) -> None:
+        """Keep the curves of the totals too, from ``since`` on. To be called before anything is added."""
+        if shown := self._calendar[self._begin(since) :]:
+            self._curves = {known.name: Curve(known.grids(), shown, now, points) for known in accounts}
+            if self._spans:
+                self._curves[EVERYBODY] = Curve([span.grid for span in self._spans], shown, now, points)
+
+    def _begin(self, since: datetime | None) -> int:
+        return 0 if since is None else bisect_right(self._ends, since)
 
     def add(self, page: Sequence[Seen]) -> None:
         """The snapshots of the next span of time."""
@@ -167,7 +207,7 @@ class _Book:
 
     def report(self, spans: Mapping[Known, tuple[datetime, datetime]], since: datetime | None, now: datetime) -> Report:
         """The rows of the periods that reach beyond ``since``."""
-        begin = 0 if since is None else bisect_right(self._ends, since)
+        begin = self._begin(since)
         parts = [
             _Part(known.name, self._of[known.id], {known.id}, span, known.grids()) for known, span in spans.items()
         ]
@@ -175,11 +215,14 @@ class _Book:
             whole = min(first for first, _ in spans.values()), max(last for _, last in spans.values())
             grids = [span.grid for span in self._spans]
             parts.append(_Part(EVERYBODY, self._all, {known.id for known in spans}, whole, grids))
-        partial, voided = (
+        lacking, voided = (
             sum(count for (_, number), count in left_out.items() if begin <= number < len(self._ends))
             for left_out in (self._partial, self._voided)
         )
-        return Report([row for part in parts for row in self._rows(part, begin, now)], partial, voided)
+        for curve in self._curves.values():
+            curve.end()
+        rows = [row for part in parts for row in self._rows(part, begin, now)]
+        return Report(rows, lacking, voided, self._curves)
 
     def _rows(self, part: "_Part", begin: int, now: datetime) -> Iterator[Row]:
         first, last = (bisect_left(self._ends, instant) for instant in part.span)

@@ -55,37 +55,39 @@ def _that_fit(widths: dict[str, int], width: int | None) -> list[str]:
     return shown
 
 
-def _amount(value: Decimal | None) -> str:
+def rounded(value: Decimal | None) -> str:
+    """To two decimals, half to even; nothing where there is no amount."""
     if value is None:
         return ""
-    rounded = value.quantize(_CENT, context=_ROUNDING)
-    return format(rounded.copy_abs() if rounded.is_zero() else rounded, "f")
+    cents = value.quantize(_CENT, context=_ROUNDING)
+    return format(cents.copy_abs() if cents.is_zero() else cents, "f")
 
 
-def _signed(value: Decimal | None) -> str:
-    text = _amount(value)
+def signed(value: Decimal | None) -> str:
+    """The same with a sign where it is above zero."""
+    text = rounded(value)
     return f"+{text}" if value is not None and value > 0 else text
 
 
 def _close(row: Row) -> str:
-    return "missing" if row["close_usdt"] is None else _amount(row["close_usdt"])
+    return "missing" if row["close_usdt"] is None else rounded(row["close_usdt"])
 
 
-def _coverage(row: Row) -> str:
+def coverage_text(row: Row) -> str:
     """Rounded down: 100% means all."""
     return f"{row['snapshots'] * 100 // row['expected']}%" if row["expected"] else ""
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "period": lambda row: row["period"],
-    "open": lambda row: _amount(row["open_usdt"]),
-    "high": lambda row: _amount(row["high_usdt"]),
-    "low": lambda row: _amount(row["low_usdt"]),
+    "open": lambda row: rounded(row["open_usdt"]),
+    "high": lambda row: rounded(row["high_usdt"]),
+    "low": lambda row: rounded(row["low_usdt"]),
     "close": _close,
-    "change": lambda row: _signed(row["change_usdt"]),
-    "change %": lambda row: _signed(row["change_pct"]),
-    "drawdown %": lambda row: _amount(row["drawdown_pct"]),
-    "coverage": _coverage,
+    "change": lambda row: signed(row["change_usdt"]),
+    "change %": lambda row: signed(row["change_pct"]),
+    "drawdown %": lambda row: rounded(row["drawdown_pct"]),
+    "coverage": coverage_text,
 }
 # What a narrow terminal does without, in this order.
 _DISPENSABLE = ("open", "low", "high", "drawdown %", "change %")

@@ -17,7 +17,7 @@ WIDTH = 10_000
 def render(rows: Sequence[Mapping[str, object]], columns: Sequence[str], form: str, *, terminal: bool = False) -> str:
     """The rows in one of :data:`FORMATS`, with a newline at the end; a table or CSV without rows has its header."""
     if form == "json":
-        return json.dumps([{name: _json(row[name]) for name in columns} for row in rows], indent=1) + "\n"
+        return json.dumps([{name: plain(row[name]) for name in columns} for row in rows], indent=1) + "\n"
     if form == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows(
@@ -72,6 +72,6 @@ def _text(value: object) -> str:
             return str(value)
 
 
-def _json(value: object) -> object:
-    """Amounts as text, because a reader's JSON numbers are doubles; ratios as numbers; times and days as text."""
+def plain(value: object) -> object:
+    """For JSON: amounts as text, because a reader's numbers are doubles; ratios as numbers; times and days as text."""
     return value if value is None or isinstance(value, bool | int | float | str) else _text(value)

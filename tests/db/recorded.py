@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, insert, select
 
@@ -12,11 +12,16 @@ from etl.db.engine import open_engine
 from etl.db.schema import account, annotation, balance, failure, schedule, snapshot
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+Time: TypeAlias = str | datetime
 
 
 def at(text: str) -> datetime:
     """``01-02 03:00`` of 2026, in UTC."""
     return datetime.strptime(f"2026-{text}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+
+
+def _time(given: Time) -> datetime:
+    return at(given) if isinstance(given, str) else given
 
 
 class Recorded:
@@ -42,26 +47,26 @@ class Recorded:
             with self.database.write() as connection:
                 yield connection
 
-    def account(self, name: str = "main", *schedules: tuple[int, str, str | None], **changes: Any) -> int:
+    def account(self, name: str = "main", *schedules: tuple[int, Time, Time | None], **changes: Any) -> int:
         """An account with its schedules: seconds, from, to."""
         row = {"name": name, "environment": "live", "created_at": START} | changes
         with self._write() as connection:
             key: int = connection.execute(insert(account).values(row).returning(account.c.id)).scalar_one()
             for seconds, first, last in schedules:
-                row = {"account_id": key, "interval_seconds": seconds, "valid_from": at(first)}
-                connection.execute(insert(schedule).values(row | {"valid_to": None if last is None else at(last)}))
+                row = {"account_id": key, "interval_seconds": seconds, "valid_from": _time(first)}
+                connection.execute(insert(schedule).values(row | {"valid_to": None if last is None else _time(last)}))
         return key
 
     def snapshot(
         self,
-        slot: str | datetime,
+        slot: Time,
         total: str | None = "1",
         wallets: Mapping[str, str | None] | None = None,
         of: int = 1,
         **changes: Any,
     ) -> int:
         """A snapshot, partial where it has no total; its wallets only where a test means something by them."""
-        slot_at = at(slot) if isinstance(slot, str) else slot
+        slot_at = _time(slot)
         row = {
             "account_id": of,
             "slot_at": slot_at,
@@ -82,9 +87,9 @@ class Recorded:
                 connection.execute(insert(balance).values(wallet))
         return key
 
-    def failure(self, slot: str | datetime, reason: str = "unreachable", of: int = 1) -> None:
+    def failure(self, slot: Time, reason: str = "unreachable", of: int = 1) -> None:
         """A failure."""
-        slot_at = at(slot) if isinstance(slot, str) else slot
+        slot_at = _time(slot)
         row = {"account_id": of, "slot_at": slot_at, "reason": reason, "detail": "", "attempts": 1}
         with self._write() as connection:
             connection.execute(insert(failure).values(row | {"first_at": slot_at, "last_at": slot_at}))
