@@ -59,7 +59,7 @@ def _main(recorded: Recorded) -> None:
     recorded.snapshot("03-27 00:00", "1600", {"spot": "1000", "USDTMPerp": "500", "grid": "100"})
     wallets = {"spot": "1000", "USDTMPerp": None, "grid": "100"}
     recorded.snapshot("03-28 00:00", None, wallets, reason="no amount: USDTMPerp")  # 7
-    recorded.snapshot("03-28 12:00", "1500", {"spot": "1000", "USDTMPerp": "400", "grid": "100"})
+    recorded.snapshot("03-28 12:00", "1700", {"spot": "1000", "USDTMPerp": "600", "grid": "100"})
     recorded.snapshot("03-28 23:00", "1480", {"spot": "980", "USDTMPerp": "400", "grid": "100"})
     recorded.snapshot("03-29 00:00", "1400", {"spot": "900", "USDTMPerp": "400", "grid": "100"})  # 10
     recorded.snapshot("03-29 22:00", "1344", {"spot": "900", "USDTMPerp": "344", "grid": "100"})
@@ -96,6 +96,6 @@ def record_lately(url: str, now: datetime) -> None:
     recorded = Recorded(url)
     with recorded.at_once():
         recorded.account()
-        for number, days in enumerate((9, 8, 6, 3, 0)):
+        for number, days in enumerate((9, 8, 6, 3, 1, 0)):
             slot_at = (now - timedelta(days=days, hours=1)).replace(minute=0, second=0, microsecond=0)
             recorded.snapshot(slot_at, str(100 + number), {"spot": str(100 + number)})

@@ -5,20 +5,21 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etl.db.engine import LOCK_SECONDS
 from etl.db.views import VIEWS
 from etl.grid import slot_text
 from tests.cli.program import installed
 from tests.db.recorded import at
-from tests.deploy.datasette import DATABASE, Datasette, serving
+from tests.deploy.datasette import DATABASE, Datasette, serving, told
 from tests.docs.answers import ANSWERS, FEBRUARY, NEW_YEAR, Rows
-from tests.docs.conftest import NOW, Histories
+from tests.docs.conftest import Histories
 from tests.docs.sql import ask, plain, same
 from tests.docs.tables import documented
 
@@ -49,7 +50,7 @@ KNOWN: Mapping[str, tuple[dict[str, str], Rows]] = {
     ),
     "drawdown": (
         {"account": "main", "since": "2026-03-26"},
-        [row[1:] for row in ANSWERS["drawdown from the running peak at the end of each day"]],
+        [row[1:] for row in ANSWERS["drawdown from the running peak at the end of each day"] if row[0] == "main"],
     ),
     "wallet_shares": ({}, ANSWERS["each wallet's share of the last snapshot"]),
     "wallet_over_time": (
@@ -99,11 +100,15 @@ def test_a_query_answers_right(datasette: Datasette, query: str) -> None:
 
 def test_the_last_days_are_seven_unless_somebody_says_how_many(history: Histories) -> None:
     with serving(Path(history("lately", "sqlite").removeprefix("sqlite:///"))) as datasette:
-        for days, totals in (("", [102, 103, 104]), ("4", [103, 104])):
+        for days, totals in (("", [102, 103, 104, 105]), ("4", [103, 104, 105])):
             assert [row[2] for row in datasette.rows("/last_days", days=days)] == totals
-        yesterday = (NOW - timedelta(days=1)).date()
-        here = datasette.rows("/totals_at_day_end", day="")
-        assert here == datasette.rows("/totals_at_day_end", day=yesterday.isoformat())
+        before, found, after = yesterday(), datasette.rows("/totals_at_day_end", day=""), yesterday()
+        assert found
+        assert found in [datasette.rows("/totals_at_day_end", day=day) for day in (before, after)]
+
+
+def yesterday() -> str:
+    return (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
 
 
 @pytest.mark.parametrize("query", DATABASE["queries"])
@@ -207,14 +212,20 @@ def test_a_commit_that_was_cut_off_is_shown_by_nobody_but_who_says_that_nobody_w
         assert datasette.rows("", sql=counted) == [[0]]
 
 
+def test_no_page_takes_longer_than_a_recorder_waits_for_its_commit() -> None:
+    arguments = told({})
+    limit = arguments[arguments.index("sql_time_limit_ms") + 1]
+    assert int(limit) <= LOCK_SECONDS * 1000 / 2
+
+
 def test_what_the_program_records_is_seen_at_once_while_it_goes_on_recording(tmp_path: Path) -> None:
     with installed(tmp_path / "home") as program:
-        [told] = program.run("snapshot", "--json").lines
-        assert told["stored"]
+        [recorded] = program.run("snapshot", "--json").lines
+        assert recorded["stored"]
         with serving(program.state / "balances.db") as datasette:
             rows = datasette.rows("/latest_balance", _size="max")
-            assert {row[4]: row[6] for row in rows} == told["balances"]
-            assert {row[2] for row in rows} == {told["slot_at"]}
+            assert {row[4]: row[6] for row in rows} == recorded["balances"]
+            assert {row[2] for row in rows} == {recorded["slot_at"]}
             old = tmp_path / "old.csv"
             old.write_text("2025-12-31,1000.10\n2026-01-31,1100.20\n")
             imported = program.run("import", str(old), "--account", "main", "--tz", "UTC")

@@ -64,7 +64,7 @@ def test_equity_is_every_snapshot_with_a_null_where_a_gap_begins(shown: Ask) -> 
     open_at = ["03-28 00:00", "03-28 13:00", "03-29 01:00", "03-30 01:00", "03-30 12:00", "03-30 13:00", "03-31 01:00"]
     open_at += ["03-31 13:00", "03-31 15:00"]
     totals: dict[str, float] = {
-        "03-28 12:00": 1500,
+        "03-28 12:00": 1700,
         "03-28 23:00": 1480,
         "03-29 00:00": 1400,
         "03-29 22:00": 1344,
@@ -88,7 +88,7 @@ def test_a_gap_that_began_before_what_is_shown_opens_the_line_at_its_edge(shown:
 
 def test_a_sum_is_drawn_only_where_every_account_has_a_figure(shown: Ask) -> None:
     found = shown("Equity", "B")
-    sums = {"03-28 12:00": 2150, "03-29 00:00": 2040, "03-31 12:00": 2070, "04-01 00:00": 2060.5}
+    sums = {"03-28 12:00": 2350, "03-29 00:00": 2040, "03-31 12:00": 2070, "04-01 00:00": 2060.5}
     assert same([row for row in found if row[1] is not None], [(at(time), total) for time, total in sums.items()])
     single = {time for time, _, _ in shown("Equity")}
     assert {time for time, total in found if total is None} == single - {at(time) for time in sums}
@@ -119,7 +119,7 @@ def test_wallets_are_stacked_where_all_of_them_are_known(shown: Ask) -> None:
     times = {time for time, _, _ in found}
     assert len(found) == 3 * len(times), "each wallet at each time, so that the stack is whole"
     sums = {
-        "03-28 12:00": (400, 150, 1600),
+        "03-28 12:00": (600, 150, 1600),
         "03-29 00:00": (400, 140, 1500),
         "03-31 12:00": (0, 520, 1550),
     }
@@ -142,9 +142,11 @@ def test_an_imported_total_without_wallets_is_no_empty_stack(shown: Ask) -> None
 
 
 def test_drawdown_counts_from_the_peak_of_the_whole_history(shown: Ask) -> None:
-    found = [(*row[:2], float(row[2])) for row in shown("Drawdown", accounts=("main",)) if row[2] is not None]
-    parts = [("03-29", -200), ("03-30", -220), ("03-31", -160), ("04-01", -139.5)]
-    assert same(found, [(at(f"{day} 00:00"), "main", usdt / 1600) for day, usdt in parts])
+    found = [
+        (*row[:2], round(float(row[2]), 12)) for row in shown("Drawdown", accounts=("main",)) if row[2] is not None
+    ]
+    parts = [("03-29", -300), ("03-30", -320), ("03-31", -260), ("04-01", -239.5)]
+    assert same(found, [(at(f"{day} 00:00"), "main", round(usdt / 1700, 12)) for day, usdt in parts])
 
 
 def test_change_and_coverage_are_those_of_the_days(shown: Ask) -> None:
