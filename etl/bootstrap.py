@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from etl.db.history import History
     from etl.db.imports import Imports
     from etl.db.voids import Voids
+    from etl.ops.metrics import Told
 
 
 def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False) -> Recorder:
@@ -59,6 +60,7 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         remembered,
         build_loader(settings, remembered),
         plan,
+        requests_left=client.allowance.take,
     )
 
 
@@ -108,6 +110,22 @@ def _preparing(settings: Settings, *, is_known: bool) -> Callable[[], None]:
 
 def _has_content(file: Path | None) -> bool:
     return file is not None and file.exists() and file.stat().st_size > 0
+
+
+def metrics_told(settings: Settings, keys: Keys, *, stays: bool) -> "Told":
+    """What the metrics go by; ``keys`` are those of every account. Only a program that stays can be asked for them."""
+    from etl.db.schema import HEAD  # noqa: PLC0415
+    from etl.ops.metrics import Told  # noqa: PLC0415
+
+    return Told(
+        state_dir=settings.state_dir,
+        accounts=tuple(sorted({*keys.usable, *keys.unusable})),
+        interval_seconds=settings.interval_seconds,
+        ip_limit=settings.ip_limit,
+        needed_revision=HEAD,
+        listen=settings.metrics_listen if stays else None,
+        textfile=settings.metrics_textfile,
+    )
 
 
 def build_spool(settings: Settings) -> Spool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from etl.grid import parse_duration
 from etl.secret_files import absolute
 
+HIGHEST_PORT = 65_535
 # What is shorter may be a word, such as the name of a check, and must be left in other texts.
 SHORTEST_ID = 16
 
@@ -96,6 +97,28 @@ def parse_limit(text: str) -> tuple[int, float]:
     if not seconds:
         raise ValueError("the window of a limit is longer than nothing, such as 300/10s")
     return int(requests), seconds
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """``127.0.0.1:9477`` or ``[::1]:9477``: a host and a port on this machine itself; raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > HIGHEST_PORT:
+        raise ValueError("write an address and a port, such as 127.0.0.1:9477 or [::1]:9477")
+    host = match[1] or match[2]
+    if not is_loopback(host):
+        raise ValueError(
+            "only an address of this machine itself, such as 127.0.0.1:9477, since nobody is asked who they are; "
+            "a reverse proxy that does ask can serve it further"
+        )
+    return "127.0.0.1" if host == "localhost" else host, int(match[3])
+
+
+def parse_textfile(text: str) -> Path:
+    """The path of a file that node_exporter would read; raises ValueError."""
+    path = absolute(Path(text), "metrics_textfile")
+    if path.suffix != ".prom" or path.is_dir():
+        raise ValueError("node_exporter reads files whose names end in .prom: write such as .../bingx-etl.prom")
+    return path
 
 
 def parse_seconds(least: float, most: float) -> Callable[[str], float]:

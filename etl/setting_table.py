@@ -15,11 +15,13 @@ from etl.setting_forms import (
     parse_base_url,
     parse_database_url,
     parse_limit,
+    parse_listen,
     parse_log_format,
     parse_ping_url,
     parse_proxy,
     parse_readable_file,
     parse_seconds,
+    parse_textfile,
     parse_yes_or_no,
 )
 
@@ -74,6 +76,10 @@ SETTINGS = (
     Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
     Setting("log_format", parse_log_format, "text", "text or json."),
     Setting("log_private", parse_yes_or_no, "no", "yes: the log has each account's total and UID, too."),
+    Setting(
+        "metrics_listen", parse_listen, "", "Where run serves metrics for Prometheus, on loopback: 127.0.0.1:9477."
+    ),
+    Setting("metrics_textfile", parse_textfile, "", "A file ….prom of metrics for node_exporter, after every slot."),
     Setting(
         "ping_url",
         parse_ping_url,

@@ -42,6 +42,8 @@ class Settings:
     doubt_above: Decimal
     log_format: str
     log_private: bool
+    metrics_listen: tuple[str, int] | None
+    metrics_textfile: Path | None
     origins: Mapping[str, str]
     config_file: Path | None
     database_url: str = field(repr=False)
@@ -88,6 +90,8 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         doubt_above=values["doubt_above"],
         log_format=values["log_format"],
         log_private=values["log_private"],
+        metrics_listen=values["metrics_listen"],
+        metrics_textfile=values["metrics_textfile"],
         origins={name: origin for name, (_, origin) in texts.items()},
         config_file=config_file,
         account_tables=tables,

@@ -4,18 +4,19 @@ import faulthandler
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from etl.absence import Absence
-from etl.bootstrap import build_recorder
+from etl.bootstrap import build_recorder, metrics_told
 from etl.cli.command import CONFIG, Command, read_settings_of, settings
 from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, others_of
 from etl.errors import SettingsError
-from etl.keys import read_keys
+from etl.keys import Keys, read_keys
 from etl.logs import configure
 from etl.settings import Settings
 from etl.supervisor import Reporter, Supervisor
@@ -39,14 +40,18 @@ def run() -> None:
     Under systemd (Type=notify) it says when it is ready, and feeds the watchdog for as long as its work gets on.
     """
     from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
+    from etl.ops.metrics import Metrics  # noqa: PLC0415
 
     faulthandler.enable(file=2)  # a watchdog ends what hangs with SIGABRT: the log then says where it hung
     supervisor = Supervisor()
     with false_start_told():
-        muster = _Muster(settings().state_dir)
+        metrics = Metrics()
+        muster = _Muster(
+            settings().state_dir, lambda chosen, keys: metrics.follow(metrics_told(chosen, keys, stays=True))
+        )
         teller = Teller(stays=True, is_private=lambda: muster.chosen.log_private)
         others = others_of(lambda: muster.chosen, stays=True)
-        watchers = Watchers([Reporter(supervisor), teller, *others])
+        watchers = Watchers([Reporter(supervisor), teller, *others, metrics])
         daemon = Daemon(muster, Absence(muster.state_dir), watchers, supervisor=supervisor)
     number = daemon.run()
     logging.shutdown()
@@ -58,8 +63,10 @@ def run() -> None:
 class _Muster:
     """Reads settings and keys, as often as it is called."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, follow: Callable[[Settings, Keys], None] = lambda *_: None) -> None:
+        """``follow`` is told of all that was read, last of all."""
         self.state_dir = state_dir
+        self._follow = follow
         self.chosen: Settings
         # Those of before too: a slot that began with them may still be read, and what fails may speak of them.
         self._secrets: set[str] = set()
@@ -76,6 +83,7 @@ class _Muster:
         self.chosen = chosen
         self._secrets |= {*chosen.secrets} | {text for key in keys.usable.values() for text in (key.key, key.secret)}
         configure(chosen.log_format, sorted(self._secrets, key=len, reverse=True))
+        self._follow(chosen, keys)
         return Crew(
             recorder=recorder,
             accounts=list(keys.usable),

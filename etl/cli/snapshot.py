@@ -14,7 +14,7 @@ from etl.cli.exits import code_of
 from etl.cli.interruption import Interruption
 from etl.cli.progress import progress_of
 from etl.cli.telling import Teller
-from etl.cli.watching import false_start_told, others_of
+from etl.cli.watching import false_start_told, metrics_of, others_of
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
 from etl.keys import Keys, read_keys
@@ -44,14 +44,15 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     """
     with nullcontext() if names else false_start_told():
         chosen = settings()
-        keys = _choose(read_keys(chosen), names)
+        all_keys = read_keys(chosen)
+        keys = _choose(all_keys, names)
         texts = [text for key in keys.usable.values() for text in (key.key, key.secret)]
         configure(chosen.log_format, [*chosen.secrets, *texts])
         recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
     # What became of some accounts says nothing of all.
     others = [] if names else others_of(lambda: chosen)
-    watcher = Watchers([Teller(is_private=lambda: chosen.log_private), *others])
+    watcher = Watchers([Teller(is_private=lambda: chosen.log_private), *others, *metrics_of(chosen, all_keys)])
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
         watcher.begins()
         try:

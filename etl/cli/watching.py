@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.bootstrap import build_post
+from etl.bootstrap import build_post, metrics_told
 from etl.cli.command import CONFIG
 from etl.cli.exits import code_of
+from etl.keys import Keys
 from etl.settings import PingSettings, Settings, read_ping_settings
 from etl.watchers import Watcher
 
@@ -31,6 +32,17 @@ def others_of(latest: Callable[[], Settings], *, stays: bool = False) -> list[Wa
     if not stays and latest().ping_url is None:
         return []
     return [_pings(pings, DAEMON_WAITS_SECONDS if stays else RUN_WAITS_SECONDS)]
+
+
+def metrics_of(chosen: Settings, keys: Keys) -> list[Watcher]:
+    """A file for node_exporter, where the settings want one. ``keys`` are those of every account."""
+    if chosen.metrics_textfile is None:
+        return []
+    from etl.ops.metrics import Metrics  # noqa: PLC0415 - for those who want metrics
+
+    metrics = Metrics()
+    metrics.follow(metrics_told(chosen, keys, stays=False))
+    return [metrics]
 
 
 @contextmanager

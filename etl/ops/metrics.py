@@ -58,7 +58,13 @@ class Metrics(Watcher):
         self._rendered: dict[bool, tuple[float, bytes]] = {}
 
     def follow(self, told: Told) -> None:
-        """Go by these settings from now on: at the start, and whenever they were read again."""
+        """Go by these settings from now on: at the start, and whenever they were read again. Raises nothing."""
+        try:
+            self._follow(told)
+        except Exception:
+            log.exception("a defect of the metrics: recording goes on")
+
+    def _follow(self, told: Told) -> None:
         before, self._told = self._told, told
         if before is None or before.listen != told.listen:
             self._close()

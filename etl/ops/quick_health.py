@@ -20,7 +20,7 @@ USED = ("state_dir", "database_url", "interval")
 # Settings that say nothing about where the history is, nor how often it is written.
 UNUSED = (
     *("base_url", "fallback_base_url", "proxy", "ca_bundle", "request_timeout", "retry_for", "recv_window", "ip_limit"),
-    *("doubt_above", "log_format", "log_private", "ping_url"),
+    *("doubt_above", "log_format", "log_private", "ping_url", "metrics_listen", "metrics_textfile"),
 )
 TABLE = ("api_key", "api_key_file", "api_secret", "api_secret_file")
 KEYS = ("BINGX_API_KEY", "BINGX_API_KEY_FILE", "BINGX_API_SECRET", "BINGX_API_SECRET_FILE")
