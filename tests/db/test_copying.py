@@ -1,8 +1,11 @@
 """A whole history into another database: everything, to the digit, or nothing."""
 
 import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,6 +45,7 @@ from tests.db.recorded import START, Recorded, at
 from tests.db.test_store import a_snapshot
 from tests.reading import rows
 
+ROOT = Path(__file__).parents[2]
 STEP = timedelta(minutes=5)
 LONG = "-1234567890123456789012.345678901234567890"
 HOSTILE_WALLETS = (
@@ -601,7 +605,7 @@ def test_a_recorder_loses_nothing_while_its_history_is_copied(
     dialect: str, new_database: NewDatabase, empty: str
 ) -> None:
     database_url = new_database(dialect)
-    many(database_url, 5_000)
+    many(database_url, 2_000)
     stop, stored, troubles = threading.Event(), list[datetime](), list[Exception]()
 
     def record() -> None:
@@ -628,10 +632,10 @@ def test_a_recorder_loses_nothing_while_its_history_is_copied(
     assert troubles == []
     assert stored
     with open_engine(empty).read() as connection:
-        there = connection.scalars(select(snapshot.c.slot_at).order_by(snapshot.c.slot_at)).all()[5_000:]
+        there = connection.scalars(select(snapshot.c.slot_at).order_by(snapshot.c.slot_at)).all()[2_000:]
         wallets = connection.execute(select(balance)).all()
     assert list(there) == stored[: len(there)]
-    assert len(wallets) == 2 * (5_000 + len(there))
+    assert len(wallets) == 2 * (2_000 + len(there))
 
 
 AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False, places=None).filter(lambda d: abs(d.adjusted()) < 300)
@@ -669,6 +673,57 @@ def test_any_value_survives_the_way_there_and_back(
     back = f"sqlite:///{tmp_path}/{number}-back.db"
     assert copied(source, target).months == copied(target, back).months
     assert everything(back) == everything(source) == everything(target)
+
+
+# In a process of its own, that halts when so many rows have come into the target, or were compared.
+HALTING = """
+import sys, time
+from contextlib import contextmanager
+from etl.db.copying import copy_history
+
+@contextmanager
+def progress(what, total):
+    left = int(sys.argv[4])
+    def advance(more):
+        nonlocal left
+        left -= more
+        if what == sys.argv[3] and left < 0:
+            print("halted", flush=True)
+            time.sleep(60)
+    yield advance
+
+copy_history(sys.argv[1], sys.argv[2], progress)
+"""
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"), [("copying", signal.SIGKILL), ("comparing", signal.SIGKILL), ("copying", signal.SIGINT)]
+)
+def test_a_copy_that_is_killed_leaves_nothing_that_looks_like_one(
+    dialect: str, to: str, empty: str, new_database: NewDatabase, *, phase: str, number: signal.Signals
+) -> None:
+    source = new_database(dialect)
+    many(source, 3_000)
+    directory = Path(new_database("sqlite", migrated=False).removeprefix("sqlite:///")).parent
+    before = {path.name for path in directory.iterdir() if path.is_file()}
+    command = [sys.executable, "-c", HALTING, source, empty, phase, "8000"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "halted\n"
+        process.send_signal(number)
+        process.wait(60)
+    there = {path.name for path in directory.iterdir() if path.is_file()}
+    if number is signal.SIGINT:
+        assert there == before
+    if to == "postgresql":
+        assert rows(empty, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    else:
+        assert "copy.db" not in there
+    copied(source, empty)
+    assert {path.name for path in directory.iterdir() if path.is_file()} == before | (
+        {"copy.db"} if to == "sqlite" else set()
+    )
+    assert everything(empty) == everything(source)
 
 
 def test_a_server_that_is_gone_and_a_password_are_told_without_it(history: Recorded, tmp_path: Path) -> None:
