@@ -17,7 +17,7 @@ class Loaded:
     """What became of one entry. ``snapshot`` is what was stored, or would have been but for the slot's first one.
 
     ``failure`` is what was stored instead; ``quarantined`` says that the outcome itself was set aside, ``waits`` that
-    it stays in the spool, and why.
+    it stays in the spool, and why. ``account_id`` is that of its account, where it was stored.
     """
 
     entry: Entry
@@ -26,6 +26,7 @@ class Loaded:
     duplicate: bool = False
     quarantined: bool = False
     waits: str | None = None
+    account_id: int | None = None
 
 
 def failure_of(outcome: Outcome, reason: Reason, detail: str) -> Failure:
@@ -85,14 +86,17 @@ class Batch:
             refused = self._schedule(account, outcome)
         if refused is None and isinstance(answer, NotUnderstood):
             refused = Refused(Reason.MALFORMED, str(answer))
+        if isinstance(refused, Refused) and entry.kept:
+            return Loaded(entry, waits=refused.detail)  # it is in no slot's way, and has been judged before
         if isinstance(refused, Refused):
-            return Loaded(entry, failure=failure_of(outcome, refused.reason, refused.detail), quarantined=True)
+            failure = failure_of(outcome, refused.reason, refused.detail)
+            return Loaded(entry, failure=failure, quarantined=True, account_id=account.id)
         if isinstance(outcome, Failure):
-            return Loaded(entry, failure=outcome)
+            return Loaded(entry, failure=outcome, account_id=account.id)
         if not isinstance(answer, Answer):
             raise TypeError("a reading without an answer")
         self._identify(account, outcome)
-        return Loaded(entry, snapshot=self._judge(account, outcome, answer))
+        return Loaded(entry, snapshot=self._judge(account, outcome, answer), account_id=account.id)
 
     def _schedule(self, account: StoredAccount, outcome: Outcome) -> Refused | None:
         schedules = reschedule(account.schedules, outcome.slot_at, outcome.interval_seconds)

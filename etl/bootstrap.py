@@ -14,6 +14,7 @@ from etl.model import Environment
 from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
+from etl.retention import Retention
 from etl.settings import PingSettings, Settings
 from etl.spool import Spool
 
@@ -93,6 +94,7 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
         parse=parse_overview,
         remembered=remembered,
         prepare=_preparing(settings, is_known=remembered.knows_accounts()),
+        retention=Retention(settings.state_dir, settings.keep_stored_seconds),
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from heapq import merge
 from typing import Self
@@ -20,7 +20,9 @@ from etl.model import (
     Reading,
     Reason,
 )
+from etl.refill import HistoryIsOlder, Refilled, keep, kept_entries, require_not_older
 from etl.remembered import HostMemory, Remembered
+from etl.retention import Retention
 from etl.spool import Entry, Spool
 from etl.store import Store
 
@@ -38,7 +40,8 @@ class Loader:
     """Drains the spool into the store.
 
     ``parse`` reads a body, ``remembered`` knows what was learned after a reading was kept, ``prepare`` brings the
-    schema to head where that is this program's to do, and does nothing elsewhere.
+    schema to head where that is this program's to do, and does nothing elsewhere. ``retention`` keeps what was stored
+    for a while; None: nothing is kept.
     """
 
     spool: Spool
@@ -46,6 +49,7 @@ class Loader:
     parse: Callable[[bytes], Answer]
     remembered: Remembered
     prepare: Callable[[], None]
+    retention: Retention | None = None
 
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
@@ -53,9 +57,36 @@ class Loader:
         ``unspooled`` are outcomes that the disk refused. Raises TryAgain where the store cannot take anything now:
         what is not reported then still waits.
         """
-        with _Discarding(self.spool) as discarding:
+        is_checked = self.retention is None  # whether it is known by now that the history lacks nothing
+        with _Discarding(self.spool, self.retention) as discarding:
             for batch in _batches(merge(sorted(unspooled, key=_name), self._waiting(), key=_name)):
-                self._at_head(partial(self._load_batch, batch, report, discarding))
+                try:
+                    self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=is_checked))
+                except HistoryIsOlder as older:
+                    self._refill(older, discarding)
+                    self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=True))
+                is_checked = True
+
+    def refill(self) -> None:
+        """Put back what the database lacks of what is kept, though nothing may wait; any load does that first."""
+        try:
+            self._at_head(self._look)
+        except HistoryIsOlder as older:
+            with _Discarding(self.spool, self.retention) as discarding:
+                self._refill(older, discarding)
+
+    def _look(self) -> None:
+        with self.store.transaction() as transaction:
+            if self.retention is not None:
+                require_not_older(transaction, self.retention)
+
+    def _refill(self, older: HistoryIsOlder, discarding: "_Discarding") -> None:
+        if self.retention is None:
+            return
+        refilled = Refilled(older)
+        for batch in _batches(kept_entries(self.store, self.retention, older.begun_at)):
+            self._load_batch(batch, refilled, discarding, is_checked=True)
+        refilled.tell()
 
     def _waiting(self) -> Iterator[Entry]:
         after = ""
@@ -79,25 +110,37 @@ class Loader:
         with self.store.transaction():
             pass
 
-    def _load_batch(self, batch: Sequence[Entry], report: Callable[[Loaded], None], discarding: "_Discarding") -> None:
+    def _load_batch(
+        self,
+        batch: Sequence[Entry],
+        report: Callable[[Loaded], None],
+        discarding: "_Discarding",
+        *,
+        is_checked: bool,
+    ) -> None:
         host = self.remembered.host()
         answers = [self._understand(entry.outcome) for entry in batch]
         batch = [self._enrich(entry, answer, host) for entry, answer in zip(batch, answers, strict=True)]
+        begun_at: datetime | None = None
         try:
             with self.store.transaction() as transaction:
+                if self.retention is not None and not is_checked:
+                    begun_at = require_not_older(transaction, self.retention)
                 loaded = Batch(transaction, self._same_owner, self._begin).add(batch, answers)
+                if self.retention is not None and begun_at is None:
+                    begun_at, _ = transaction.begun_at()
         except RecordRefused as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                self._load_batch(batch[:middle], report, discarding)
-                self._load_batch(batch[middle:], report, discarding)
+                self._load_batch(batch[:middle], report, discarding, is_checked=is_checked)
+                self._load_batch(batch[middle:], report, discarding, is_checked=True)
                 return
             log.error("the database refuses an outcome of %s: %s", batch[0].outcome.account, error)
             loaded = [self._refused_by_store(batch[0], str(error))]
         loaded = [self._set_aside(result) for result in loaded]
         for result in loaded:
             report(result)
-        discarding.add([r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits])
+        discarding.add(loaded, begun_at)
 
     def _understand(self, outcome: Outcome) -> Answer | NotUnderstood | None:
         if not isinstance(outcome, Reading):
@@ -113,7 +156,7 @@ class Loader:
         The latter only where the answer's own clock agrees: ours may have been right then, and set since.
         """
         reading = entry.outcome
-        if not isinstance(reading, Reading):
+        if not isinstance(reading, Reading) or entry.kept:
             return entry
         if reading.uid is None:
             uid = self.remembered.account(reading.account).uids.get(reading.key_fingerprint)
@@ -127,7 +170,7 @@ class Loader:
             said = answer.exchange_at if isinstance(answer, Answer) else None
             if said is not None and abs(said - moved.observed_at) <= TRUSTED_SKEW:
                 reading = moved
-        return entry if reading is entry.outcome else replace(entry, outcome=reading)
+        return entry if reading is entry.outcome else replace(entry, outcome=reading, content=b"")
 
     def _begin(self, reading: Reading) -> None:
         """A history begins, or goes on, with a reading of nobody knows whom: its key is remembered."""
@@ -144,6 +187,8 @@ class Loader:
 
     def _refused_by_store(self, entry: Entry, detail: str) -> Loaded:
         """The outcome goes to quarantine; its slot keeps the reason, if the store takes at least that."""
+        if entry.kept:
+            return Loaded(entry, waits=detail)
         failure = failure_of(entry.outcome, Reason.DEFECT, f"the database refuses it: {detail}")
         try:
             with self.store.transaction() as transaction:
@@ -174,8 +219,9 @@ class _Discarding:
     To remove a file can take as long as to store what was in it, and waits for the disk.
     """
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, retention: Retention | None) -> None:
         self._spool = spool
+        self._retention = retention
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -185,15 +231,20 @@ class _Discarding:
         if self._thread is not None:
             self._thread.join()
 
-    def add(self, names: Sequence[str]) -> None:
-        """These are stored: COMMIT has returned."""
+    def add(self, loaded: Sequence[Loaded], begun_at: datetime | None) -> None:
+        """These are stored, in a history that was begun then: COMMIT has returned."""
         self.__exit__()
         self._thread = None
-        if len(names) < BATCH // 2:
-            self._spool.discard(names)
+        if len(loaded) < BATCH // 2:
+            self._let_go(loaded, begun_at)
         else:
-            self._thread = threading.Thread(target=self._spool.discard, args=(names,), name="discard", daemon=True)
+            self._thread = threading.Thread(target=self._let_go, args=(loaded, begun_at), name="discard", daemon=True)
             self._thread.start()
+
+    def _let_go(self, loaded: Sequence[Loaded], begun_at: datetime | None) -> None:
+        if self._retention is not None and begun_at is not None:
+            keep(self._retention, loaded, begun_at)
+        self._spool.discard([r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits])
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

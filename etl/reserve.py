@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from etl.files import write_and_flush
@@ -17,10 +18,14 @@ LEAST_BYTES = 64 << 10
 
 
 class Reserve:
-    """A file in the state directory that holds nothing but space."""
+    """A file in the state directory that holds nothing but space.
 
-    def __init__(self, file: Path) -> None:
+    Before it goes ``spare``, which gives back some space that is needed less, and says whether there was any.
+    """
+
+    def __init__(self, file: Path, spare: Callable[[], bool] = lambda: False) -> None:
         self._file = file
+        self._spare = spare
 
     def hold(self) -> None:
         """Set the space aside, unless that is done or there is too little: it is a help, and no condition."""
@@ -35,13 +40,17 @@ class Reserve:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file and wait for the disk; where that is full, give the space back, and try once more."""
-        try:
-            write_and_flush(path, content)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self._release()
-            write_and_flush(path, content)  # another thread, or process, may have released it meanwhile
+        while True:
+            try:
+                write_and_flush(path, content)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                if self._spare():
+                    continue
+                self._release()
+                write_and_flush(path, content)  # another thread, or process, may have released it meanwhile
+            return
 
     def _release(self) -> None:
         try:

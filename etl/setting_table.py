@@ -74,6 +74,9 @@ SETTINGS = (
     Setting("recv_window", parse_seconds(1, 5), "5s", "How old a request may be when it reaches BingX."),
     Setting("ip_limit", parse_limit, "300/10s", "Requests per endpoint from this host; BingX allows 300 per 10 s."),
     Setting("doubt_above", parse_threshold, "1", "USDT; a wallet that held more, and is at 0 or gone, is read again."),
+    Setting(
+        "keep_stored", parse_seconds(0, 31 * 86_400), "2d", "How long what is stored stays on disk too; 0s: not at all."
+    ),
     Setting("log_format", parse_log_format, "text", "text or json."),
     Setting("log_private", parse_yes_or_no, "no", "yes: the log has each account's total and UID, too."),
     Setting(

@@ -40,6 +40,7 @@ class Settings:
     recv_window_ms: int
     ip_limit: tuple[int, float]
     doubt_above: Decimal
+    keep_stored_seconds: float
     log_format: str
     log_private: bool
     metrics_listen: tuple[str, int] | None
@@ -88,6 +89,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         recv_window_ms=round(values["recv_window"] * 1000),
         ip_limit=values["ip_limit"],
         doubt_above=values["doubt_above"],
+        keep_stored_seconds=values["keep_stored"],
         log_format=values["log_format"],
         log_private=values["log_private"],
         metrics_listen=values["metrics_listen"],

@@ -11,8 +11,9 @@ import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from etl.grid import to_ms
 from etl.model import Outcome, Reading
 from etl.quarantine import NOTE, Quarantined, quarantined
 from etl.reserve import Reserve
+from etl.retention import drop_oldest
 from etl.spool_file import FromTheFuture, decode, encode
 from etl.unfinished import SUFFIX, UNSETTLED, age_seconds, final, hidden, is_held, is_hidden, successor
 
@@ -34,11 +36,16 @@ ABANDONED_AFTER_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An outcome and the name of its file; ``spooled`` is False where the disk refused that: it is in memory only."""
+    """An outcome and the name of its file; ``spooled`` is False where the disk refused that: it is in memory only.
+
+    ``content`` is that of the file, where it was read. ``kept`` are those that were stored before.
+    """
 
     name: str
     outcome: Outcome
     spooled: bool = True
+    content: bytes = field(default=b"", repr=False)
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Spool:
         self.directory = state_dir / "spool"
         self.quarantine_directory = state_dir / "quarantine"
         self.damaged = 0  # files that were set aside because they could not be read as what they are
-        self._reserve = Reserve(state_dir / "reserve")
+        self._reserve = Reserve(state_dir / "reserve", partial(drop_oldest, state_dir / "stored"))
 
     def prepare(self) -> None:
         """Create the directories, for their owner only. Raises CannotCreate, or DiskError where they take no file."""
@@ -212,7 +219,8 @@ class Spool:
         """
         for name in names:
             try:
-                yield Entry(name, decode(self._content(name)))
+                content = self._content(name)
+                yield Entry(name, decode(content), content=content)
             except FileNotFoundError:
                 continue
             except FromTheFuture as error:

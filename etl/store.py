@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -16,8 +17,23 @@ class Added(StrEnum):
     DUPLICATE = "duplicate"  # the slot had its snapshot: the first one wins
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An outcome that a history has: of an account, by its id, in a slot, a measured snapshot or else a failure."""
+
+    account_id: int
+    slot_at: datetime
+    is_snapshot: bool
+
+
 class Transaction(Protocol):
     """One transaction of the history: committed when its block ends, rolled back when it raises."""
+
+    def begun_at(self, mark: Mark | None = None) -> tuple[datetime | None, bool]:
+        """When the history was begun, None before its first account; and whether it has what is marked."""
+
+    def last_slot(self) -> datetime | None:
+        """The last slot that has a snapshot or a failure."""
 
     def accounts(self, environments: Mapping[str, Environment]) -> dict[str, StoredAccount]:
         """The named accounts, created where the history does not know them, locked until the end."""

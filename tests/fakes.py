@@ -17,7 +17,7 @@ from etl.model import (
     Status,
     StoredAccount,
 )
-from etl.store import Added
+from etl.store import Added, Mark
 
 Slot = tuple[int, datetime]
 
@@ -68,6 +68,21 @@ class FakeTransaction:
             new = StoredAccount(len(known) + 1, name, None, environment, _cut(self._now), None, ())
             known.setdefault(name, new)
         return {name: self._history.accounts[name] for name in environments}
+
+    def begun_at(self, mark: Mark | None = None) -> tuple[datetime | None, bool]:
+        """By the first account."""
+        begun_at = next((account.created_at for account in self._history.accounts.values()), None)
+        if mark is None:
+            return begun_at, False
+        slot = mark.account_id, mark.slot_at
+        if not mark.is_snapshot:
+            return begun_at, slot in self._history.failures
+        there = self._history.snapshots.get(slot)
+        return begun_at, there is not None and there.provenance is Provenance.MEASURED
+
+    def last_slot(self) -> datetime | None:
+        """Of either."""
+        return max((slot_at for _, slot_at in [*self._history.snapshots, *self._history.failures]), default=None)
 
     def owners(self, uids: Iterable[str]) -> dict[str, str]:
         """Names by UID."""

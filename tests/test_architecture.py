@@ -32,7 +32,9 @@ PARTS = (
         "patience",
         "quarantine",
         "recorder",
+        "refill",
         "remembered",
+        "retention",
     ),
     *("liveness", "reserve", "spool_file", "storekeeper", "supervisor", "unfinished", "watchers", "workers"),
 )

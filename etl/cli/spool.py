@@ -13,7 +13,9 @@ from etl.cli.exits import BY_REASON, Exit, most_needing
 from etl.cli.output import format_option, write
 from etl.cli.progress import progress_of
 from etl.errors import DiskError
+from etl.grid import slot_text
 from etl.model import Failure
+from etl.retention import Retention, size_and_beginning
 from etl.settings import Settings
 from etl.spool import Spool
 
@@ -31,7 +33,8 @@ def spool() -> None:
 @format_option
 def list_(form: str) -> None:
     """What waits, oldest slot first."""
-    box = open_spool(settings())
+    chosen = settings()
+    box = open_spool(chosen)
     rows = [
         {
             "slot_at": entry.outcome.slot_at,
@@ -43,6 +46,9 @@ def list_(form: str) -> None:
         for entry in box.read(box.names())
     ]
     write(rows, ("slot_at", "account", "kind", "reason", "file"), form, "nothing waits")
+    size, since = size_and_beginning(Retention(chosen.state_dir, chosen.keep_stored_seconds).directory)
+    if since is not None:
+        sys.stderr.write(f"what was stored since {slot_text(since)} is kept as well ({size / (1 << 20):.1f} MB)\n")
     if unsettled := box.unsettled():
         sys.stderr.write(f"{unsettled} doubted readings are being read again, or wait for the end of their slot\n")
 
@@ -50,6 +56,9 @@ def list_(form: str) -> None:
 @spool.command(cls=Command)
 def load() -> int:
     """Store everything that waits, now. Every run does this by itself.
+
+    A database that is older than what was stored, as a backup that was put back is, gets back first what it lacks of
+    the outcomes that are kept on disk (keep_stored).
 
     Exits with 0 when everything is stored; else with what needs a person most: 65 or 78 for what was quarantined, 75
     for what still waits.
@@ -72,6 +81,7 @@ def load() -> int:
             counts["stored"] += not (result.waits or result.quarantined or result.duplicate)
             advance(1)
 
+        loader.refill()
         loader.load(report=report)
     # Files that are damaged are set aside before they can be loaded, and files of a later program are passed over.
     aside = [item for item in box.quarantined() if item.name not in aside_before]

@@ -4,18 +4,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from etl.db.bulk import chunks, insert_or_skip
 from etl.db.engine import Database
 from etl.db.reading import accounts_named, schedules_of
 from etl.db.revision import check_revision
-from etl.db.schema import account, failure, schedule
+from etl.db.schema import account, failure, schedule, snapshot
 from etl.db.snapshots import add_snapshots
 from etl.db.wallets import complete_wallets
 from etl.errors import RecordRefused
-from etl.model import CompleteWallets, Environment, Failure, Schedule, Snapshot, StoredAccount
-from etl.store import Added
+from etl.model import CompleteWallets, Environment, Failure, Provenance, Schedule, Snapshot, StoredAccount
+from etl.store import Added, Mark
+
+# By the account that came first: it goes along with every backup, dump and copy of the history, and with nothing else.
+_BEGUN = select(account.c.created_at).order_by(account.c.id).limit(1).scalar_subquery()
+_IS_SNAPSHOT = exists().where(
+    snapshot.c.account_id == bindparam("account_id"),
+    snapshot.c.slot_at == bindparam("slot_at"),
+    snapshot.c.provenance == Provenance.MEASURED,
+)
+_IS_FAILURE = exists().where(failure.c.account_id == bindparam("account_id"), failure.c.slot_at == bindparam("slot_at"))
 
 
 class SqlStore:
@@ -61,6 +70,20 @@ class SqlTransaction:
                 self._connection.execute(insert_or_skip(self._connection.dialect.name, account), new)
             stored |= accounts_named(self._connection, names, lock=True)
         return stored
+
+    def begun_at(self, mark: Mark | None = None) -> tuple[datetime | None, bool]:
+        """One question for both."""
+        if mark is None:
+            return self._connection.scalar(select(_BEGUN)), False
+        values = {"account_id": mark.account_id, "slot_at": mark.slot_at}
+        has_it = _IS_SNAPSHOT if mark.is_snapshot else _IS_FAILURE
+        begun_at, has_mark = self._connection.execute(select(_BEGUN, has_it), values).one()
+        return begun_at, bool(has_mark)
+
+    def last_slot(self) -> datetime | None:
+        """A look at every row, for SQL has no index on the slot alone: for rare moments."""
+        ends = [self._connection.scalar(select(func.max(each.c.slot_at))) for each in (snapshot, failure)]
+        return max((end for end in ends if end is not None), default=None)
 
     def owners(self, uids: Iterable[str]) -> dict[str, str]:
         """The name of the account that has each UID, for those that are known."""

@@ -62,6 +62,10 @@ class Model:
         self._failures: dict[str, Failure] = {}
         self._stored: dict[Place, bytes] = {}
         self._moment = 0
+        self._is_surely_kept = True
+        # What an older database lacks and has to get back.
+        self._owed: set[bytes] = set()
+        self._owed_failures: set[str] = set()
 
     # What happens
 
@@ -98,19 +102,32 @@ class Model:
             if told.holder is holder and told.fate in {Fate.RECEIVED, Fate.REFUSED}:
                 told.fate = Fate.EXCUSED
 
+    def may_not_be_kept(self) -> None:
+        """The disk may have refused, or lost, what is kept of stored outcomes: that is not waited for."""
+        self._is_surely_kept = False
+
     def lost_power(self) -> None:
+        self.may_not_be_kept()
         for told in self.told.values():
             if told.fate is Fate.WRITTEN:
                 told.fate = Fate.EXCUSED
 
     def restored(self) -> None:
-        """An older database is in place: what it does not have, and no file can bring back, is gone."""
+        """An older database is in place. What it does not have comes back from what is kept, or else is gone."""
         seen = self._site.look()
+        stored = set(self._stored.values())
         for body, told in self.told.items():
-            if not seen.has(body) and not told.holder.has_in_memory(body):
+            if seen.has(body) or told.holder.has_in_memory(body):
+                continue
+            if seen.is_kept(body):
+                self._owed.add(body)
+            else:
+                assert not (self._is_surely_kept and body in stored), f"stored, and not kept: {told.answer}"
                 told.fate = Fate.EXCUSED
         self._stored = {(row.account, row.slot_at): row.bodies[-1] for row in seen.snapshots}
-        self._failures = {name: failure for name, failure in self._failures.items() if name in seen.spool}
+        there = {name for name in self._failures if name in seen.spool}
+        self._owed_failures |= {n for n in self._failures.keys() - there if seen.is_kept(f" {n}\n".encode())}
+        self._failures = {n: failure for n, failure in self._failures.items() if n in there | self._owed_failures}
 
     def _of(self, outcome: Outcome) -> list[Told]:
         bodies = outcome.bodies if isinstance(outcome, Reading) else ()
@@ -133,6 +150,8 @@ class Model:
         assert set(stored) <= set(self.told), "stored, but never answered"
         places = Counter((row.account, row.slot_at) for row in seen.snapshots)
         assert max(places.values(), default=1) == 1, f"two snapshots of one slot: {places}"
+        self._forgive_what_was_dropped(seen)
+        self._owed -= set(stored)
         for body, told in self.told.items():
             self._check_answer(body, told, stored[body], set(places), seen)
         for row in seen.snapshots:
@@ -148,8 +167,25 @@ class Model:
         self.known = seen.known
         for name, failure in self._failures.items():
             there = (failure.account, failure.slot_at) in seen.failures
-            assert there or name in seen.spool, f"a failure is LOST: {failure}"
+            self._owed_failures -= {name} if there else set()
+            assert there or name in seen.spool or name in self._owed_failures, f"a failure is LOST: {failure}"
         return seen
+
+    def _forgive_what_was_dropped(self, seen: Seen) -> None:
+        """A full disk, or a cut of power, may have taken what was kept before the older database could get it back."""
+        if self._is_surely_kept:
+            return
+        for body in [body for body in self._owed if not seen.is_kept(body)]:
+            self._owed.remove(body)
+            self.told[body].fate = Fate.EXCUSED
+        gone = {name for name in self._owed_failures if not seen.is_kept(f" {name}\n".encode())}
+        self._owed_failures -= gone
+        self._failures = {name: failure for name, failure in self._failures.items() if name not in gone}
+
+    def check_refilled(self) -> None:
+        """Whatever was kept when an older database was put in place is in it by now."""
+        owed = [str(self.told[body].answer) for body in self._owed] + sorted(self._owed_failures)
+        assert not owed, f"kept, and not put back into the older database: {owed}"
 
     def _check_answer(self, body: bytes, told: Told, times: int, places: set[Place], seen: Seen) -> None:
         assert times <= 1, f"stored {times} times: {told.answer}"
@@ -163,7 +199,7 @@ class Model:
             return
         if told.fate is Fate.EXCUSED or any(body in content for content in seen.spool.values()):
             return
-        if told.holder.has_in_memory(body):
+        if told.holder.has_in_memory(body) or body in self._owed:
             return
         slots = self.slots_of(told.answer)
         is_duplicate = any((told.answer.account, slot) in places for slot in slots)

@@ -45,10 +45,15 @@ class Seen:
     known: set[str]
     spool: dict[str, bytes]
     quarantine: dict[str, bytes]
+    kept: dict[str, bytes]
 
     def has(self, body: bytes) -> bool:
         """Whether it is in the database or, whole, in a file."""
         return any(body in row.bodies for row in self.snapshots) or self.is_on_disk(body)
+
+    def is_kept(self, content: bytes) -> bool:
+        """Whether it is among what was stored before, for an older database to get it back."""
+        return any(content in segment for segment in self.kept.values())
 
     def is_on_disk(self, body: bytes) -> bool:
         """Whether a file has it, whole."""
@@ -125,6 +130,7 @@ def _seen(state: Path, rows: Callable[[str], list[tuple[Any, ...]]]) -> Seen:
         known={name for (name,) in rows("SELECT name FROM account WHERE uid IS NOT NULL")},
         spool=_files(state / "spool"),
         quarantine=_files(state / "quarantine"),
+        kept=_files(state / "stored"),
     )
 
 

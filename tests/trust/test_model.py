@@ -126,6 +126,7 @@ class Installation(RuleBasedStateMachine):
                 return False
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+        self.world.model.may_not_be_kept()
         with self.world.disk.trap(at, fail):
             verb(self.program(which))
 
@@ -185,6 +186,8 @@ class Installation(RuleBasedStateMachine):
     @rule(room=st.sampled_from([None, None, 0, 150, 700, 3000]))
     def fill_disk(self, room: int | None) -> None:
         self.injected()
+        if room is not None:
+            self.world.model.may_not_be_kept()
         self.world.disk.room = room
 
     @rule(weather=st.sampled_from([Weather.FINE, *Weather]))
@@ -248,6 +251,7 @@ class Installation(RuleBasedStateMachine):
         for program in world.programs * 2:
             program.record()
         seen = model.check()
+        model.check_refilled()
         done = {row.account for row in seen.snapshots if row.slot_at == slot_at}
         assert done == set(ACCOUNTS), f"the faults are over, and only {done} have their snapshot of {slot_at}"
         waiting = [entry.outcome for entry in self.program(0).spool.read(seen.spool)]
