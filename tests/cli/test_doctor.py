@@ -44,12 +44,12 @@ def recorded(program: Program, slots: int = 6, *, step: timedelta = FIVE, **chan
             for ago in reversed(range(slots))
         ]
     )
-    assert program.run("spool", "load").code == 0
+    assert inside(program, "spool", "load").code == 0
 
 
 def examined(program: Program, **environ: str | None) -> tuple[int, dict[str, list[dict[str, Any]]]]:
-    """The exit code, and the findings by check."""
-    ran = program.run("doctor", "--json", **{"BINGX_ETL_INTERVAL": "5m", **environ})
+    """The exit code, and the findings by check; in this process, for there are many."""
+    ran = inside(program, "doctor", "--json", **{"BINGX_ETL_INTERVAL": "5m", **environ})
     return ran.code, found(ran)
 
 
@@ -360,7 +360,7 @@ def test_a_failure_is_somebody_who_came_and_a_gap_told_afterwards_is_not(program
     recorded(program, 1)
     spool, now = Spool(program.state), slot_of(datetime.now(UTC), 300)
     spool.put([failure(slot_at=now - ago * FIVE) for ago in range(1, 6)])
-    assert program.run("spool", "load").code == 0
+    assert inside(program, "spool", "load").code == 0
     assert verdict(program, "cadence")[1] == "ok"
     program.rows("UPDATE failure SET reason = 'crashed'")
     assert verdict(program, "cadence")[1] == "unknown"
@@ -372,7 +372,7 @@ def test_recording_that_has_stopped_is_a_warning(program: Program) -> None:
     spool.prepare()
     uid = str(program.exchange.account("main").uid)
     spool.put([reading(slot_at=at - ago * FIVE, requested_at=at - ago * FIVE, uid=uid) for ago in range(6)])
-    assert program.run("spool", "load").code == 0
+    assert inside(program, "spool", "load").code == 0
     code, says, words = verdict(program, "cadence")
     assert (code, says, "nobody has come" in words) == (0, "warning", True)
 
@@ -441,14 +441,16 @@ def test_it_ends_in_half_a_minute_when_everybody_is_silent(program: Program) -> 
 
     with RawServer(silent) as exchange, RawServer(silent) as database:
         began = time.monotonic()
-        code, findings = examined(
-            program,
+        ran = program.run(
+            "doctor",
+            "--json",
             BINGX_ETL_BASE_URL=exchange.url,
             BINGX_ETL_DATABASE_URL=f"postgresql://somebody:hunter22@127.0.0.1:{database.port}/balances",
             BINGX_ETL_REQUEST_TIMEOUT="300s",
         )
         assert time.monotonic() - began < 30
-    assert code == 1
+    findings = found(ran)
+    assert ran.code == 1
     assert findings["exchange"][0]["verdict"] == findings["database"][0]["verdict"] == "problem"
     assert findings["state"][0]["verdict"] == findings["space"][0]["verdict"] == "ok"
 

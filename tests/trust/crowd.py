@@ -132,8 +132,8 @@ def digits(amount: str | Decimal | None) -> str | None:
 
 def inside(program: Program, *arguments: str, **environ: str | None) -> Ran:
     """Run the whole program, but in this process and so in a tenth of the time. Only from the main thread."""
-    before, root = dict(os.environ), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    before, root, own = dict(os.environ), logging.getLogger(), logging.getLogger("etl")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
     wanted = {**program.environ, **environ}
     out, err = io.StringIO(), io.StringIO()
     os.environ.clear()
@@ -146,6 +146,7 @@ def inside(program: Program, *arguments: str, **environ: str | None) -> Ran:
         os.environ.update(before)
         root.handlers[:] = handlers
         root.setLevel(level)
+        own.setLevel(own_level)
         logging.captureWarnings(capture=False)
     return Ran(code, out.getvalue(), err.getvalue())
 
