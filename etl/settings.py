@@ -28,7 +28,10 @@ PROGRAM = "bingx-etl"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting of the contract but the keys, checked. ``origins`` says where each value came from."""
+    """Every setting of the contract but the keys, checked. ``origins`` says where each value came from.
+
+    ``given`` is the text of what is not left to its default.
+    """
 
     state_dir: Path
     interval_seconds: int
@@ -51,6 +54,7 @@ class Settings:
     proxy: str | None = field(repr=False)
     ping_url: str | None = field(repr=False)
     account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
+    given: Mapping[str, str] = field(repr=False)
 
     @property
     def secrets(self) -> list[str]:
@@ -97,6 +101,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         origins={name: origin for name, (_, origin) in texts.items()},
         config_file=config_file,
         account_tables=tables,
+        given={name: text for name, (text, origin) in texts.items() if text and origin != "default"},
     )
 
 

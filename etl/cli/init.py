@@ -37,14 +37,29 @@ def _commented(setting: Setting) -> str:
     return f'# {setting.help}\n# {setting.name} = "{setting.default or ""}"\n'
 
 
-@click.command(cls=Command, short_help="Write a config file, create the database.")
+@click.command(cls=Command, short_help="Write a config file, create the database; or services of systemd.")
+@click.option(
+    "--systemd",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write services of systemd into DIR instead, filled in from your settings, and say what comes next.",
+)
 @click.pass_context
-def init(context: click.Context) -> None:
+def init(context: click.Context, directory: Path | None) -> None:
     """Write a commented config file, readable by you only, and create the database where it is SQLite.
 
     The file goes where --config says, else to $BINGX_ETL_CONFIG, else into your config directory. An existing file is
     left as it is.
+
+    With --systemd neither is touched: a service with its timer, the daemon as a service and their own config file are
+    written. No secret is read or written; systemd hands the keys over.
     """
+    if directory is not None:
+        from etl.cli.services import write_services  # noqa: PLC0415
+
+        write_services(directory, read_settings_of(context.meta.get(CONFIG)))
+        return
     path = named_config_file(context.meta.get(CONFIG)) or default_config_file()
     if _create(path):
         sys.stderr.write(f"wrote {path}: name your accounts and their key files in it\n")
