@@ -1,4 +1,4 @@
-"""Two years of hourly snapshots of two accounts, four wallets each, and what a query would read of them."""
+"""A year of hourly snapshots of two accounts, four wallets each, and what a query would read of them."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,12 +7,13 @@ from typing import Any
 
 import psycopg
 
-HOURS = 2 * 365 * 24
+HOURS = 365 * 24
+BEGINS = 1_751_328_000  # 1 July 2025, in Unix seconds
 _ACCOUNTS = """
 INSERT INTO account (id, name, environment, created_at) VALUES
-  (1, 'main', 'live', '2025-01-01T00:00:00.000Z'), (2, 'second', 'live', '2025-01-01T00:00:00.000Z');
-INSERT INTO schedule (account_id, interval_seconds, valid_from) VALUES
-  (1, 3600, '2025-01-01T00:00:00Z'), (2, 3600, '2025-01-01T00:00:00Z');
+  (1, 'main', 'live', '2025-07-01T00:00:00.000Z'), (2, 'second', 'live', '2025-07-01T00:00:00.000Z');
+INSERT INTO schedule (account_id, interval_seconds, valid_from, valid_to) VALUES
+  (1, 3600, '2025-07-01T00:00:00Z', '2026-07-01T00:00:00Z'), (2, 3600, '2025-07-01T00:00:00Z', '2026-07-01T00:00:00Z');
 """
 _SNAPSHOTS = """
 INSERT INTO snapshot (
@@ -29,7 +30,7 @@ _SQLITE = f"""
 {_SNAPSHOTS}
 WITH RECURSIVE hour(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM hour WHERE n < {2 * HOURS - 1})
 SELECT n + 1, n % 2 + 1, at.slot, at.slot, at.slot, 1, at.slot, 'complete', 'measured', '100', 1
-FROM (SELECT n, strftime('%Y-%m-%dT%H:%M:%SZ', 1735689600 + n / 2 * 3600, 'unixepoch') AS slot FROM hour) AS at;
+FROM (SELECT n, strftime('%Y-%m-%dT%H:%M:%SZ', {BEGINS} + n / 2 * 3600, 'unixepoch') AS slot FROM hour) AS at;
 {_BALANCES}
 """
 _POSTGRESQL = f"""
@@ -41,7 +42,7 @@ _POSTGRESQL = f"""
 }
 {_SNAPSHOTS} OVERRIDING SYSTEM VALUE
 SELECT n + 1, n % 2 + 1, at.slot, at.slot, at.slot, 1, at.slot, 'complete', 'measured', 100, 1
-FROM (SELECT n, to_timestamp(1735689600 + n / 2 * 3600) AS slot FROM generate_series(0, {2 * HOURS - 1}) AS n) AS at;
+FROM (SELECT n, to_timestamp({BEGINS} + n / 2 * 3600) AS slot FROM generate_series(0, {2 * HOURS - 1}) AS n) AS at;
 {_BALANCES.replace("'25'", "25")}
 ANALYZE;
 """

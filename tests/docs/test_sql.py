@@ -27,7 +27,7 @@ EACH = [
     pytest.param(query, dialect, id=f"{dialect}: {query.title}") for query in COOKBOOK for dialect in query.dialects
 ]
 # For a span of time: steps of SQLite's machine, rows that PostgreSQL looks at; and as many more for each row of the
-# answer. A calendar of two years, which daily_equity lays out, takes the most of it.
+# answer. A calendar of its days, which daily_equity lays out, takes the most of it.
 ENOUGH = {"sqlite": (80_000, 15), "postgresql": (3_000, 3)}
 # What asks about the whole history, all of it or of an account, reads all snapshots, but never all balances.
 WHOLE_HISTORY = {
