@@ -43,6 +43,11 @@ help:  ## this list
 demo: venv  ## record two accounts of a local sandbox through an outage, and look at the result; needs no key
 	@$(BIN)/bingx-etl demo $(ARGS)
 
+.PHONY: picture
+picture: venv  ## the README's picture of a report anew: the demo's page, in Debian's chromium
+	@rm -rf build/picture && $(BIN)/bingx-etl demo --dir build/picture && \
+	    $(BIN)/python -m tests.picture build/picture/report.html docs/report.png
+
 .PHONY: venv
 venv: $(STAMP)  ## the virtual environment, from the lock file; does nothing when it is up to date
 	@$(BIN)/python -m compileall -q etl migrations

@@ -13,7 +13,9 @@ import click
 
 from etl.bootstrap import build_equity, build_history, build_recorder
 from etl.cli.command import Command
+from etl.cli.fast_motion import record_year
 from etl.cli.history import GAPS
+from etl.cli.html import write_page
 from etl.errors import CannotCreate, SettingsError
 from etl.grid import slot_text
 from etl.keys import read_keys
@@ -79,9 +81,14 @@ def demo(directory: Path | None) -> None:
     _say(draw(report(build_equity(settings), Question(), datetime.now(UTC)).rows).text)
     _say("What is missing, and why (bingx-etl gaps):\n")
     _say(render([gap for gap in history.gaps() if gap["gap_from"] < slots.ended_at], GAPS, "table"))
+    _say("More than a year of the same accounts in fast motion, as a page (bingx-etl report --html) ...\n")
+    page = directory / "report.html"
+    year = record_year(exchange, settings, directory / "year")
+    write_page(build_equity(year), Question(), datetime.now(UTC), page)
     database, spool = settings.state_dir / "balances.db", settings.state_dir / "spool"
-    width = max(len(str(path)) for path in (database, spool, config))
+    width = max(len(str(path)) for path in (page, database, spool, config))
     _say(f"""Where it is:
+  {page!s:{width}}   that year, to look at in a browser
   {database!s:{width}}   the history, SQLite
   {spool!s:{width}}   what waits to be stored: empty again
   {config!s:{width}}   the settings

@@ -17,7 +17,11 @@ LARGE_BYTES = 8_000_000
 
 
 def write_page(
-    source: SheetSource, asked: Question, now: datetime, file: Path, progress: Callable[[float], None]
+    source: SheetSource,
+    asked: Question,
+    now: datetime,
+    file: Path,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> bool:
     """Write the page; whether there is anything on it. Raises CannotCreate and DiskError."""
     from etl.report.page import page  # noqa: PLC0415 - and what it draws with, for this alone

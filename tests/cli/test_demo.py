@@ -48,7 +48,8 @@ def test_it_records_through_two_outages_and_loses_only_what_bingx_did_not_answer
     assert program.exchange.counts.total() == asked, "it has a BingX of its own"
     [directory] = aside.iterdir()
     files = [path for path in directory.rglob("*") if path.is_file()]
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    page = directory / "report.html"
+    assert {path.stat().st_mode & 0o777 for path in files if path != page} == {0o600}
     assert directory.stat().st_mode & 0o777 == 0o700
     database, spool, config = (
         Path(re.findall(rf"^  ({re.escape(str(directory))}\S+)   +{what}", ran.out, re.MULTILINE)[0])
@@ -74,6 +75,17 @@ def test_it_records_through_two_outages_and_loses_only_what_bingx_did_not_answer
     assert "(+ 6 that waited)" in ran.out
     assert "unavailable" in ran.out
     assert "unset" in ran.out, "the environment of the user wins over a config file"
+
+    assert re.search(rf"^  {re.escape(str(page))} +that year", ran.out, re.MULTILINE)
+    with closing(sqlite3.connect(directory / "year" / "balances.db")) as year:
+        there = year.execute("SELECT account, count(*) > 3000, count(DISTINCT status) FROM equity GROUP BY account")
+        assert there.fetchall() == [("account-2", 1, 1), ("main", 1, 1)]
+        missing = year.execute("SELECT DISTINCT reason FROM slot_gap WHERE account = 'main'").fetchall()
+        assert sorted(missing, key=str) == [("unavailable",), (None,)]
+        [(close,)] = year.execute(
+            "SELECT total_usdt_exact FROM equity WHERE account = 'main' ORDER BY slot_at DESC LIMIT 1"
+        )
+    assert f'title="{close}"' in page.read_text()
 
     [said] = re.findall(r"^  .+ -m etl (report --config .+)$", ran.out, re.MULTILINE)
     program.environ = {name: value for name, value in program.environ.items() if not name.startswith("BINGX_")}
