@@ -1,3 +1,3 @@
-from tests.docs.conftest import history
+from tests.docs.histories import history
 
 __all__ = ["history"]

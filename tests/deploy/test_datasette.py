@@ -19,7 +19,7 @@ from tests.cli.program import installed
 from tests.db.recorded import at
 from tests.deploy.datasette import DATABASE, Datasette, serving, told
 from tests.docs.answers import ANSWERS, FEBRUARY, NEW_YEAR, Rows
-from tests.docs.conftest import Histories
+from tests.docs.histories import Histories
 from tests.docs.sql import ask, plain, same
 from tests.docs.tables import documented
 

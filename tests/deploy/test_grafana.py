@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from tests.db.recorded import at
 from tests.deploy.grafana import DASHBOARD, GRAFANA, as_sent, targets
 from tests.docs.answers import ANSWERS, APRIL, NOBODY
-from tests.docs.conftest import Histories
+from tests.docs.histories import Histories
 from tests.docs.sql import ROOT, ask, same
 
 TARGETS = {(target.panel, target.ref): target for target in targets()}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.db.recorded import at
 from tests.docs.answers import ANSWERS
-from tests.docs.conftest import NOW, Histories
+from tests.docs.histories import NOW, Histories
 from tests.docs.large_history import effort, fully_read
 from tests.docs.sql import BOTH, ROOT, Query, ask, queries, same
 from tests.known_history import ANSWER, GLITCH

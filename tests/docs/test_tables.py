@@ -4,7 +4,7 @@ import pytest
 
 from etl.db.schema import metadata
 from etl.db.views import VIEWS
-from tests.docs.conftest import Histories
+from tests.docs.histories import Histories
 from tests.docs.sql import BOTH, ask
 from tests.docs.tables import Column, documented
 
