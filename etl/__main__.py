@@ -1,5 +1,6 @@
 """The program: ``bingx-etl``, and ``python -m etl``."""
 
+import os
 import sys
 
 
@@ -9,7 +10,7 @@ def main() -> None:
         from etl.ops.quick_health import quick_health  # noqa: PLC0415
 
         if (code := quick_health(sys.argv[2:])) is not None:
-            sys.exit(code)
+            os._exit(code)  # nothing is open or unwritten, and an orderly end takes as long as the answer
     from etl.cli import main as whole  # noqa: PLC0415
 
     whole()

@@ -21,11 +21,13 @@ USED = ("state_dir", "database_url", "interval")
 UNUSED = (
     *("base_url", "fallback_base_url", "proxy", "ca_bundle", "request_timeout", "retry_for", "recv_window", "ip_limit"),
     *("doubt_above", "log_format", "log_private", "ping_url", "metrics_listen", "metrics_textfile"),
+    *("on_change", "missed_in_a_row", "spool_older_than", "keep_stored"),
 )
 TABLE = ("api_key", "api_key_file", "api_secret", "api_secret_file")
 KEYS = ("BINGX_API_KEY", "BINGX_API_KEY_FILE", "BINGX_API_SECRET", "BINGX_API_SECRET_FILE")
 VARIABLES = {PREFIX + name.upper() for name in ("config", "account", "ping_url_file", *USED, *UNUSED)}.union(KEYS)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Whoever sets one of these has directories that are worth a closer look.
 ELSEWHERE = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "CREDENTIALS_DIRECTORY")
 
@@ -101,7 +103,7 @@ def _document(path: str, *, is_named: bool) -> dict[str, object]:
     import tomllib  # noqa: PLC0415 - only where there is a file
 
     with open(path, "rb") as file:  # noqa: PTH123 - as above
-        return tomllib.loads(file.read().decode("utf-8-sig"))
+        return tomllib.loads(file.read().removeprefix(BYTE_ORDER_MARK).decode())
 
 
 def _named(accounts: object) -> list[str]:
