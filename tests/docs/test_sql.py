@@ -22,6 +22,8 @@ COOKBOOK = list(queries(PAGE))
 README = list(queries(ROOT / "README.md"))
 # The README asks about a year's end, which the known history does not have: it is asked about another day.
 DAYS_OF_THE_README = {"'2026-12-31'": "'2026-03-31'", "'2026-01-01T": "'2026-03-31T"}
+# PostgreSQL knows zones, SQLite has to be told.
+BERLIN = "days of Berlin, with the days on which clocks are changed", "days of Berlin, their midnights spelled out"
 LATELY = "the last seven days"
 EACH = [
     pytest.param(query, dialect, id=f"{dialect}: {query.title}") for query in COOKBOOK for dialect in query.dialects
@@ -54,9 +56,7 @@ def test_every_query_has_a_known_answer_on_each_database_and_every_answer_a_quer
     asked = [(query.title, dialect) for query in COOKBOOK for dialect in query.dialects]
     assert len(asked) == len(set(asked)), "two queries have one title"
     answered = {(title, dialect) for title in {*ANSWERS, LATELY} for dialect in BOTH}
-    # How PostgreSQL knows a zone, and how SQLite is told, are two things.
-    apart = "days of Berlin, with the days on which clocks are changed", "days of Berlin, their midnights spelled out"
-    assert set(asked) == answered - {(apart[0], "sqlite"), (apart[1], "postgresql")}
+    assert set(asked) == answered - {(BERLIN[0], "sqlite"), (BERLIN[1], "postgresql")}
     assert all(ANSWERS.values())
 
 
@@ -71,6 +71,20 @@ def test_a_query_of_the_cookbook_answers_right(history: Histories, query: Query,
         found, known = ask(history("history", dialect), query.sql), ANSWERS[query.title]
     # Which of two names comes first is a matter of the server's collation.
     assert same(found, known, in_order="ORDER BY" in query.sql and "account_type" not in query.sql), found
+
+
+def test_the_days_of_berlin_can_be_those_of_autumn_or_months_as_the_page_says(history: Histories) -> None:
+    [sql] = [query.sql for query in COOKBOOK if query.title == BERLIN[0]]
+    url = history("history", "postgresql")
+    autumn = sql.replace("'2026-03-28'", "'2026-10-24'").replace("'2026-03-30'", "'2026-10-26'")
+    assert [row[:2] for row in ask(url, autumn)] == [("2026-10-24", 24), ("2026-10-25", 25), ("2026-10-26", 24)]
+    months = sql.replace("'2026-03-28'", "'2026-01-01'").replace("'2026-03-30'", "'2026-03-01'")
+    found = ask(url, months.replace("'1 day'", "'1 month'"))
+    # The reading at midnight UTC that closes January there is of 1 February in Berlin.
+    closes = [("2026-01-01", "1000"), ("2026-02-01", "1250"), ("2026-03-01", "1450")]
+    slots = [at("01-01 00:00"), at("02-28 00:00"), at("03-31 12:00")]
+    known = [(first, usdt, slot) for (first, usdt), slot in zip(closes, slots, strict=True)]
+    assert same([(first, usdt, slot) for first, _, usdt, slot in found], known)
 
 
 def test_the_sql_to_start_with_answers_right(history: Histories) -> None:
