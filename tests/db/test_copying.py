@@ -252,6 +252,16 @@ def test_another_history_is_refused_and_left_alone(history: Recorded, to: str, n
     assert [len(found) for found in everything(target).values()][:2] == [1, 0]
 
 
+def test_a_history_that_begins_in_the_last_moment_is_refused_too(
+    history: Recorded, to: str, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = new_database(to, name="copy.db")
+    Recorded(target).account("somebody")
+    monkeypatch.setattr(copying, "_has_history", lambda _: False)
+    with pytest.raises(SettingsError, match="another history"):
+        copied(history.url, target)
+
+
 CHANGES = [
     ("balance SET usdt_balance = {} WHERE account_type = 'x'", "'1.1'", "'1.10'"),
     ("snapshot SET attempts = {} WHERE id = 2", "3", "1"),
@@ -724,6 +734,20 @@ def test_a_copy_that_is_killed_leaves_nothing_that_looks_like_one(
         {"copy.db"} if to == "sqlite" else set()
     )
     assert everything(empty) == everything(source)
+
+
+def test_a_file_that_was_there_is_what_it_was_after_a_kill(new_database: NewDatabase) -> None:
+    source, target = new_database("sqlite"), new_database("sqlite", name="copy.db")
+    many(source, 10_000)
+    command = [sys.executable, "-c", HALTING, source, target, "comparing", "30000"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "halted\n"
+        assert Path(f"{target.removeprefix('sqlite:///')}-journal").stat().st_size > 0
+        process.kill()
+    assert not any(everything(target).values())
+    copied(source, target)
+    assert everything(target) == everything(source)
 
 
 def test_a_server_that_is_gone_and_a_password_are_told_without_it(history: Recorded, tmp_path: Path) -> None:
