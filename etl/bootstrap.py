@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from etl.keys import Keys
+from etl.errors import EtlError
+from etl.keys import Keys, account_names
 from etl.limiter import SlidingWindow
 from etl.load import Loader
 from etl.model import Environment
@@ -15,7 +16,7 @@ from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
 from etl.retention import Retention
-from etl.settings import PingSettings, Settings
+from etl.settings import PingSettings, Settings, harmless_environment
 from etl.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from etl.db.history import History
     from etl.db.imports import Imports
     from etl.db.voids import Voids
+    from etl.ops.changes import Changes
     from etl.ops.metrics import Told
 
 
@@ -79,6 +81,30 @@ def build_post(latest: Callable[[], PingSettings]) -> Callable[[str, str, float]
         return made[chosen](url, text, seconds)
 
     return post
+
+
+def build_changes(latest: Callable[[], Settings], patience_seconds: float) -> "Changes":
+    """What has a command of the user's told of changes."""
+    from etl.ops.changes import Changes, ChangeSettings  # noqa: PLC0415 - for those who are told
+
+    def accounts() -> list[str]:
+        try:
+            return account_names(latest())
+        except EtlError:
+            return []
+
+    def chosen() -> ChangeSettings:
+        settings = latest()
+        return ChangeSettings(
+            state_dir=settings.state_dir,
+            command=settings.on_change,
+            missed_in_a_row=settings.missed_in_a_row,
+            spool_older_than=timedelta(seconds=settings.spool_older_than_seconds),
+            interval_seconds=settings.interval_seconds,
+            accounts=accounts,
+        )
+
+    return Changes(chosen, harmless_environment, patience_seconds=patience_seconds)
 
 
 def build_loader(settings: Settings, remembered: Remembered | None = None) -> Loader:

@@ -14,6 +14,8 @@ from etl.errors import NotUnderstood
 from etl.model import Answer
 
 log = logging.getLogger(__name__)
+CONFIRMED = "confirmed"
+NOT_READ_AGAIN = "not read again"
 
 # The pause before each further reading, so that a glitch can pass: there are at most so many.
 PAUSES_SECONDS = (1.0, 2.0)
@@ -67,10 +69,15 @@ def note(readings: Sequence[Sequence[str]]) -> str | None:
     return f"doubted: {', '.join(said)}" if said else None
 
 
+def is_resolved(said: str) -> bool:
+    """Whether the last reading has nothing any more of what a :func:`note` says was doubted."""
+    return not any(f"({verdict})" in said for verdict in (CONFIRMED, NOT_READ_AGAIN))
+
+
 def _verdict(doubt: str, last: Sequence[str], earlier: set[str]) -> str:
     if doubt not in last:
         return "not so when read again"
-    return "confirmed" if doubt in earlier else "not read again"
+    return CONFIRMED if doubt in earlier else NOT_READ_AGAIN
 
 
 @dataclass(frozen=True, slots=True)

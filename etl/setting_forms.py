@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -145,3 +146,18 @@ def parse_yes_or_no(text: str) -> bool:
     if text not in {"yes", "no"}:
         raise ValueError("write yes or no")
     return text == "yes"
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """A program by its absolute path, and its arguments, quoted as in a shell that is not there; raises ValueError."""
+    arguments = shlex.split(text)  # raises ValueError where a quotation does not end
+    if not arguments or "\0" in text or not arguments[0].startswith(("/", "~")):
+        raise ValueError("write the absolute path of a program, and its arguments: /home/me/bin/tell-me --loud")
+    return str(absolute(Path(arguments[0]), "a command")), *arguments[1:]
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 on; raises ValueError."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise ValueError("write a whole number, 1 or more")
+    return int(text)

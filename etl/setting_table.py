@@ -13,6 +13,8 @@ from etl.grid import parse_interval
 from etl.secret_files import absolute
 from etl.setting_forms import (
     parse_base_url,
+    parse_command,
+    parse_count,
     parse_database_url,
     parse_limit,
     parse_listen,
@@ -91,6 +93,15 @@ SETTINGS = (
         secret=True,
         has_file=True,
     ),
+    Setting(
+        "on_change",
+        parse_command,
+        "",
+        "A command that is run when a state begins that needs a person, and when it ends.",
+        secret=True,
+    ),
+    Setting("missed_in_a_row", parse_count, "3", "So many slots missed in a row are such a state."),
+    Setting("spool_older_than", parse_seconds(1, 31 * 86_400), "1h", "An outcome that waits for longer is one, too."),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 ACCOUNT_KEYS = ("api_key", "api_secret")

@@ -24,6 +24,11 @@ from etl.setting_table import ACCOUNT_KEYS, BY_NAME, PREFIX, SETTINGS, VARIABLES
 __all__ = ["ACCOUNT_KEYS", "PREFIX", "PROGRAM", "SETTINGS", "VARIABLES", "Setting", "read_settings"]
 
 PROGRAM = "bingx-etl"
+# Of the environment, what a command of the user's needs. What else there is may be a secret of anybody's.
+HARMLESS = {
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "STATE_DIRECTORY"),
+    *("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,14 @@ class Settings:
     log_private: bool
     metrics_listen: tuple[str, int] | None
     metrics_textfile: Path | None
+    missed_in_a_row: int
+    spool_older_than_seconds: float
     origins: Mapping[str, str]
     config_file: Path | None
     database_url: str = field(repr=False)
     proxy: str | None = field(repr=False)
     ping_url: str | None = field(repr=False)
+    on_change: tuple[str, ...] | None = field(repr=False)
     account_tables: Mapping[str, Mapping[str, str]] = field(repr=False)
     given: Mapping[str, str] = field(repr=False)
 
@@ -87,6 +95,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         fallback_base_url=values["fallback_base_url"],
         proxy=values["proxy"],
         ping_url=values["ping_url"],
+        on_change=values["on_change"],
         ca_bundle=values["ca_bundle"],
         request_timeout_seconds=values["request_timeout"],
         retry_for_seconds=values["retry_for"],
@@ -98,6 +107,8 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         log_private=values["log_private"],
         metrics_listen=values["metrics_listen"],
         metrics_textfile=values["metrics_textfile"],
+        missed_in_a_row=values["missed_in_a_row"],
+        spool_older_than_seconds=values["spool_older_than"],
         origins={name: origin for name, (_, origin) in texts.items()},
         config_file=config_file,
         account_tables=tables,
@@ -128,6 +139,13 @@ def read_ping_settings(config: Path | None = None, environ: Mapping[str, str] = 
     except (SettingsError, OSError):
         return None
     return PingSettings(found["ping_url"], found["proxy"], found["ca_bundle"])
+
+
+def harmless_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a command of the user's may have of ours: what it takes to find programs, files and these settings."""
+    secret = {setting.variable for setting in SETTINGS if setting.secret}
+    ours = {name for name in VARIABLES - secret if name.startswith(PREFIX)}
+    return {name: text for name, text in environ.items() if name in {*ours, *HARMLESS} or name.startswith("LC_")}
 
 
 def named_config_file(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -9,7 +9,7 @@ import pytest
 from etl.cli.init import config_text
 from etl.errors import SettingsError
 from etl.keys import read_keys
-from etl.settings import SETTINGS, default_config_file, read_settings
+from etl.settings import SETTINGS, default_config_file, harmless_environment, read_settings
 
 SECRET = "s3cr3tpassw0rd"
 
@@ -258,3 +258,23 @@ def test_the_file_that_init_writes_names_every_setting_and_reads_back(tmp_path: 
         if any(line.startswith(f"# {s.name} = ") for s in SETTINGS)
     )
     assert read_settings(config(tmp_path, with_defaults), {}).interval_seconds == 300
+
+
+@pytest.mark.parametrize("text", ["tell-me", "/bin/echo 'unfinished", "./here", '""', "http://x"])
+def test_a_command_is_a_program_by_its_absolute_path(text: str) -> None:
+    with pytest.raises(SettingsError, match="on_change"):
+        read_settings(environ={"BINGX_ETL_ON_CHANGE": text})
+
+
+def test_a_command_is_taken_apart_as_a_shell_would_that_is_not_there(home: Path) -> None:
+    text = "~/bin/tell-me --to 'me and you' $HOME ;rm"
+    settings = read_settings(environ={"BINGX_ETL_ON_CHANGE": text})
+    assert settings.on_change == (str(home / "bin" / "tell-me"), "--to", "me and you", "$HOME", ";rm")
+
+
+def test_what_others_are_given_of_the_environment_has_no_secret() -> None:
+    harmless = {"PATH": "/bin", "LC_ALL": "C", "BINGX_ETL_INTERVAL": "1h", "BINGX_ETL_DATABASE_URL_FILE": "/x"}
+    secret = {"BINGX_API_KEY": "k", "BINGX_API_SECRET_FILE": "/f", "PGPASSWORD": "p", "ANY_TOKEN": "t"}
+    secret |= {setting.variable: "s" for setting in SETTINGS if setting.secret}
+    assert {"BINGX_ETL_DATABASE_URL", "BINGX_ETL_PING_URL", "BINGX_ETL_PROXY"} <= set(secret)
+    assert harmless_environment({**harmless, **secret}) == harmless

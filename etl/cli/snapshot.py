@@ -50,8 +50,7 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
         configure(chosen.log_format, [*chosen.secrets, *texts])
         recorder = build_recorder(chosen, keys, ask_refused=force)
     unusable = {name: str(error) for name, error in keys.unusable.items()}
-    # What became of some accounts says nothing of all.
-    others = [] if names else others_of(lambda: chosen)
+    others = others_of(lambda: chosen, is_whole=not names)
     watcher = Watchers([Teller(is_private=lambda: chosen.log_private), *others, *metrics_of(chosen, all_keys)])
     with Interruption() as stop, progress_of("reading", len(keys.usable) + len(unusable)) as advance:
         watcher.begins()

@@ -1,37 +1,45 @@
 """Who is told what becomes of each slot, besides the log: as the settings have it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from etl.bootstrap import build_post, metrics_told
-from etl.cli.command import CONFIG
+from etl.bootstrap import build_changes, build_post, metrics_told
+from etl.cli.command import CONFIG, read_settings_of
 from etl.cli.exits import code_of
+from etl.errors import SettingsError
 from etl.keys import Keys
 from etl.settings import PingSettings, Settings, read_ping_settings
-from etl.watchers import Watcher
+from etl.watchers import Watcher, Watchers
 
 if TYPE_CHECKING:
     from etl.ops.pings import Pings
 
-# What is still to be told when the program ends: a run may wait for the deadline of its two pings, the daemon has to be
-# gone within 10 seconds of being told to.
+# What is still to be told when the program ends: a run may wait for the deadline of its two pings, and of commands; the
+# daemon has to be gone within 10 seconds of being told to.
 RUN_WAITS_SECONDS = 10.0
-DAEMON_WAITS_SECONDS = 1.0
+COMMANDS_WAIT_SECONDS = 65.0
+DAEMON_WAITS_SECONDS = 0.7
 
 
-def others_of(latest: Callable[[], Settings], *, stays: bool = False) -> list[Watcher]:
-    """Those who are told besides the log. ``latest`` are the settings, which the daemon may read again."""
+def others_of(latest: Callable[[], Settings], *, stays: bool = False, is_whole: bool = True) -> list[Watcher]:
+    """Those who are told besides the log. ``latest`` are the settings, which the daemon may read again.
+
+    ``is_whole``: all accounts are read. What becomes of some says nothing of all, and is not pinged.
+    """
 
     def pings() -> PingSettings:
         chosen = latest()
         return PingSettings(chosen.ping_url, chosen.proxy, chosen.ca_bundle)
 
-    if not stays and latest().ping_url is None:
-        return []
-    return [_pings(pings, DAEMON_WAITS_SECONDS if stays else RUN_WAITS_SECONDS)]
+    others: list[Watcher] = []
+    if is_whole and (stays or latest().ping_url is not None):
+        others.append(_pings(pings, DAEMON_WAITS_SECONDS if stays else RUN_WAITS_SECONDS))
+    if stays or latest().on_change is not None:
+        others.append(build_changes(latest, DAEMON_WAITS_SECONDS if stays else COMMANDS_WAIT_SECONDS))
+    return others
 
 
 def metrics_of(chosen: Settings, keys: Keys) -> list[Watcher]:
@@ -51,11 +59,18 @@ def false_start_told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        chosen = read_ping_settings(click.get_current_context().meta.get(CONFIG))
+        config = click.get_current_context().meta.get(CONFIG)
+        told: list[Watcher] = []
+        chosen = read_ping_settings(config)
         if chosen is not None and chosen.url is not None:
-            pings = _pings(lambda: chosen, RUN_WAITS_SECONDS)
-            pings.fails(error)
-            pings.finish()
+            told.append(_pings(lambda: chosen, RUN_WAITS_SECONDS))
+        with suppress(SettingsError):
+            settings = read_settings_of(config)
+            if settings.on_change is not None:
+                told.append(build_changes(lambda: settings, COMMANDS_WAIT_SECONDS))
+        watchers = Watchers(told)
+        watchers.fails(error)
+        watchers.finish()
         raise
 
 
