@@ -145,6 +145,7 @@ lock:  ## write the lock files again after pyproject.toml changed; ARGS=--upgrad
 	    build/lock/bin/python -m pip install --quiet --require-hashes -r requirements/lock.txt; }
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev --constraint requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) --group build --constraint requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group lock -o requirements/lock.txt
 	$(COMPILE) --group bench --constraint requirements/runtime.txt -o requirements/bench.txt
 

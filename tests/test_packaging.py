@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "lock", "bench")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "build", "lock", "bench")}
 PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][A-Za-z0-9.+!]*)(?: ; ([^\\]+))? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 PROMISED = [
@@ -156,8 +156,8 @@ def direct(lock: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     runtime: list[str] = project["project"]["dependencies"]
     groups: dict[str, list[str]] = project["dependency-groups"]
-    asked = {"runtime": runtime, "dev": [*runtime, *groups["dev"]], "lock": groups["lock"], "bench": groups["bench"]}
-    return [Requirement(text) for text in asked[lock]]
+    asked = {"runtime": runtime, "dev": [*runtime, *groups["dev"]]}
+    return [Requirement(text) for text in asked.get(lock, groups.get(lock, []))]
 
 
 def pins(text: str) -> dict[str, tuple[Version, Marker | None]]:
@@ -204,9 +204,10 @@ def test_a_lock_file_pins_everything_that_the_project_asks_for(lock: str) -> Non
     assert list(unmet(direct(lock), pins(LOCKS[lock].read_text("utf-8")))) == []
 
 
-def test_both_lock_files_pin_the_same_version_of_what_the_program_needs() -> None:
-    runtime, dev = (pins(LOCKS[lock].read_text("utf-8")) for lock in ("runtime", "dev"))
-    assert {name: version for name, (version, _) in runtime.items()} == {name: dev[name][0] for name in runtime}
+@pytest.mark.parametrize("lock", ["runtime", "build"])
+def test_two_lock_files_pin_the_same_version_of_what_they_have_in_common(lock: str) -> None:
+    some, dev = (pins(LOCKS[name].read_text("utf-8")) for name in (lock, "dev"))
+    assert {name: version for name, (version, _) in some.items()} == {name: dev[name][0] for name in some}
 
 
 def test_a_lock_file_pins_what_the_installed_libraries_ask_for_in_turn() -> None:
