@@ -1,7 +1,7 @@
 """The composition root of ``doctor``: as :mod:`etl.bootstrap`, with parts that nothing else needs."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from etl.keys import Keys, key_places, read_keys
 from etl.limiter import SlidingWindow
 from etl.model import Reason
 from etl.ops import local_checks
+from etl.ops.crontab import check_crontab, read_crontab
 from etl.ops.doctor import Doctor, Exchange
 from etl.ops.finding import Finding
 from etl.ops.settings_checks import check_places, check_settings
@@ -67,7 +68,12 @@ def _local_checks(settings: Settings, unusable: dict[str, SettingsError]) -> dic
         "space": lambda: local_checks.check_space(places()),
         "spool": partial(local_checks.check_spool, state, settings.interval_seconds),
         "quarantine": partial(local_checks.check_quarantine, state),
+        "crontab": lambda: check_crontab(read_crontab(), settings.interval_seconds, _utc_offset()),
     }
+
+
+def _utc_offset() -> timedelta:
+    return datetime.now().astimezone().utcoffset() or timedelta(0)
 
 
 def _places(settings: Settings) -> dict[str, dict[str, list[str]]] | SettingsError:

@@ -1,5 +1,6 @@
 """``doctor``: each check, where all is well and where it is not; and that it ends, and gives nothing away."""
 
+import os
 import re
 import secrets
 import socket
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -28,9 +30,21 @@ from tests.values import failure, reading
 
 FIVE = timedelta(minutes=5)
 CHECKS = (
-    *("settings", "keys", "state", "modes", "filesystem", "space", "spool", "quarantine", "database", "schema"),
-    *("rights", "journal", "exchange", "clock", "key", "permissions", "addresses", "identity", "cadence"),
+    *("settings", "keys", "state", "modes", "filesystem", "space", "spool", "quarantine", "crontab", "database"),
+    *("schema", "rights", "journal", "exchange", "clock", "key", "permissions", "addresses", "identity", "cadence"),
 )
+
+
+@pytest.fixture(autouse=True)
+def crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `crontab -l` says instead of whoever runs the tests, who may record, too."""
+    program, lines = tmp_path / "bin" / "crontab", tmp_path / "crontab"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$1" = -l ] && exec cat {lines}\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    lines.write_text("*/5 * * * * $HOME/.local/bin/bingx-etl snapshot 2>>$HOME/bingx-etl.log\n")
+    return lines
 
 
 def recorded(program: Program, slots: int = 6, *, step: timedelta = FIVE, **changes: Any) -> None:
@@ -341,6 +355,23 @@ def test_a_journal_that_can_lose_commits_is_a_problem(program: Program) -> None:
     unsafe = (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3)
     if unsafe and sqlite3.sqlite_version_info[:2] not in {(3, 50), (3, 44)}:
         assert (code, says) == (1, "problem")
+
+
+def test_a_crontab_that_leaves_slots_out_is_a_problem_before_anything_is_recorded(
+    program: Program, crontab: Path
+) -> None:
+    assert verdict(program, "crontab")[:2] == (0, "ok")
+    code, says, words = verdict(program, "crontab", BINGX_ETL_INTERVAL="1m")
+    assert (code, says) == (1, "problem")
+    assert "288 of the 1440 slots" in words
+    crontab.unlink()
+    assert verdict(program, "crontab")[:2] == (0, "skipped")
+
+
+def test_a_crontab_that_hangs_is_unknown_and_is_given_no_key(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "crontab").write_text(f"#!/bin/sh\nenv > {tmp_path / 'given'}\nexec sleep 60\n")
+    assert verdict(program, "crontab")[:2] == (0, "unknown")
+    assert "BINGX" not in (tmp_path / "given").read_text()
 
 
 # --- cadence --------------------------------------------------------------------------------------------------------
