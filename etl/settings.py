@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 
@@ -89,7 +89,7 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     state_dir = values["state_dir"] or _default_state_dir(environ)
     return Settings(
         state_dir=state_dir,
-        database_url=values["database_url"] or f"sqlite:///{state_dir / 'balances.db'}",
+        database_url=values["database_url"] or f"sqlite:///{quote(str(state_dir / 'balances.db'))}",
         interval_seconds=values["interval"],
         base_url=values["base_url"],
         fallback_base_url=values["fallback_base_url"],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.cli.init import config_text
+from etl.db.url import parse
 from etl.errors import SettingsError
 from etl.keys import read_keys
 from etl.settings import SETTINGS, default_config_file, harmless_environment, read_settings
@@ -67,6 +68,12 @@ def test_the_config_file_is_found_by_variable_or_in_the_config_directory(tmp_pat
     default.parent.mkdir(parents=True)
     default.write_text('interval = "2h"\n')
     assert read_settings(environ={}).interval_seconds == 7200
+
+
+def test_the_database_is_in_the_state_directory_whatever_that_is_called() -> None:
+    for name in ("/a b", "/100%", "/a%20b", "/a?b=c", "/a#b", "/ä:@+"):
+        settings = read_settings(environ={"BINGX_ETL_STATE_DIR": name})
+        assert parse(settings.database_url).path == Path(name) / "balances.db"
 
 
 def test_the_state_directory_of_systemd_is_used(tmp_path: Path) -> None:
