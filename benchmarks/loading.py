@@ -25,7 +25,7 @@ def measure(directory: Path, runs: int, outcomes: int) -> list[Row]:
         return f"sqlite:///{directory}/{next(numbers)}.db"
 
     rows = _duel(directory, "SQLite", sqlite, runs, outcomes)
-    with _postgresql() as create:
+    with postgresql() as create:
         rows += _duel(directory, "PostgreSQL", create, runs, outcomes)
     return rows
 
@@ -84,7 +84,8 @@ def _theirs(url: str, dump: Path) -> Cost:
 
 
 @contextmanager
-def _postgresql() -> Iterator[Callable[[], str]]:
+def postgresql() -> Iterator[Callable[[], str]]:
+    """Makes databases in a server of its own, and gives their URLs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.rigs.postgres"],
         stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""Years of snapshots of one account, as this program stores them and in a flat table. years.py DIRECTORY YEARS
+"""Years of snapshots of one account, as this program stores them and in a flat table. years.py DIRECTORY YEARS [DAY]
 
 ``years.db`` in the directory has the tables already. Prints the bytes of both databases, the number of balances in each
-and the types in a snapshot.
+and the types in a snapshot. DAY is the first one, in days since 1970.
 """
 
 import sqlite3
@@ -21,16 +21,16 @@ from etl.model import Environment, Provenance, Snapshot, Status
 from etl.sandbox.answers import balances
 from etl.sandbox.wallets import wallets_at
 
-START = EPOCH + timedelta(days=20_000)
+FIRST_DAY = 20_000
 SLOTS_PER_YEAR = 365 * 288
 BATCH = 2_000
 TYPES = {"sopt", "stdFutures", "coinMPerp", "USDTMPerp", "copyTrading", "grid", "eran", "c2c"}
 
 
-def snapshots(count: int) -> Iterator[Snapshot]:
+def snapshots(count: int, first_day: int = FIRST_DAY) -> Iterator[Snapshot]:
     """What the sandbox would have answered, without the bodies."""
     for number in range(count):
-        slot_at = START + timedelta(minutes=5) * number
+        slot_at = EPOCH + timedelta(days=first_day, minutes=5 * number)
         taken_at = slot_at + timedelta(seconds=1, milliseconds=number * 37 % 1000)
         wallets = wallets_at(7, 0, to_ms(taken_at))
         # The sandbox now and then leaves an empty wallet out, as BingX does.
@@ -54,9 +54,10 @@ def snapshots(count: int) -> Iterator[Snapshot]:
 def main() -> None:
     """Fill both, then look at the files."""
     directory, years = Path(sys.argv[1]), int(sys.argv[2])
+    first_day = int(sys.argv[3]) if len(sys.argv) > 3 else FIRST_DAY
     ours, flat = directory / "years.db", directory / "flat.db"
     store = SqlStore(open_engine(f"sqlite:///{ours}"), lambda: datetime.now(UTC))
-    wanted = snapshots(years * SLOTS_PER_YEAR)
+    wanted = snapshots(years * SLOTS_PER_YEAR, first_day)
     rows = 0
     with closing(sqlite3.connect(flat)) as table:
         table.execute("CREATE TABLE balances (captured_at TEXT, account_type TEXT, balance TEXT)")
