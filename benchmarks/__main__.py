@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import daemon, fleet, health, loading, reading, size, slots, snapshot
+from benchmarks import daemon, fleet, health, loading, metrics, reading, size, slots, snapshot
 from benchmarks.measuring import ROOT, Row
 
 HEAD = ("what", "against", "reached", "to reach", "met?")
@@ -31,6 +31,7 @@ def main() -> None:
         "limit": fleet.measure_limited,
         "loading": lambda directory: loading.measure(directory, runs or 3, options.outcomes),
         "health": lambda directory: health.measure(directory, runs or 15),
+        "metrics": lambda directory: metrics.measure(directory, runs or 25),
         "reading": lambda directory: reading.measure(directory, runs or 5, options.years),
         "size": lambda directory: size.measure(directory, options.years),
         "idle": lambda directory: daemon.measure_idle(directory, options.idle_seconds),
@@ -61,7 +62,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description="What recording costs, and against what.")
     parser.add_argument(
-        "rows", nargs="*", help="only these: snapshot slots fleet limit loading health reading size idle flat"
+        "rows", nargs="*", help="only these: snapshot slots fleet limit loading health metrics reading size idle flat"
     )
     parser.add_argument("--json", action="store_true", help="every figure, for programs")
     parser.add_argument("--runs", type=int, help="of each contestant, instead of each row's own number")

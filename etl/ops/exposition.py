@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from platform import python_version
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -27,6 +27,7 @@ from etl.ops.waiting import Waiting
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PREFIX = "bingx_etl_"
+END = b"# EOF\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +46,35 @@ class View:
 
 def text(view: View) -> bytes:
     """In the format that node_exporter reads, without anything of this process."""
-    return generate_latest(_registry(view, with_process=False))
+    return noted(view, openmetrics=False) + generate_latest(_Families(_waiting(view)))
 
 
-def served(view: View, *, openmetrics: bool) -> bytes:
-    """In either format, with the memory, time and descriptors of this process."""
-    registry = _registry(view, with_process=True)
-    if not openmetrics:
-        return generate_latest(registry)
-    content: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call] # the library has no types there
-    return content
+def noted(view: View, *, openmetrics: bool) -> bytes:
+    """What the ledger and the settings say: all but what :func:`present` adds, and the same until either changes."""
+    families = [*_of_accounts(view), *_counted(view.ledger), *_measured(view), _build_info()]
+    return _as_openmetrics(families).removesuffix(END) if openmetrics else generate_latest(_Families(families))
 
 
-class _Told:
-    """A collector of one view."""
+def present(view: View, *, openmetrics: bool) -> bytes:
+    """What waits at the moment, and the memory, time and descriptors of this process."""
+    families = [*_waiting(view), *ProcessCollector(registry=None).collect()]
+    return _as_openmetrics(families) if openmetrics else generate_latest(_Families(families))
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+
+@dataclass(frozen=True, slots=True)
+class _Families:
+    """What the library renders."""
+
+    families: Iterable[Metric]
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric, in the order of the README."""
-        yield from _of_accounts(self._view)
-        yield from _counted(self._view.ledger)
-        yield from _measured(self._view)
-        yield _build_info()
+        """As they are."""
+        return self.families
 
 
-def _registry(view: View, *, with_process: bool) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(_Told(view))
-    if with_process:
-        ProcessCollector(registry=registry)
-    return registry
+def _as_openmetrics(families: Iterable[Metric]) -> bytes:
+    content: bytes = generate_openmetrics(_Families(families))  # type: ignore[no-untyped-call] # of the library
+    return content
 
 
 def _of_accounts(view: View) -> Iterator[Metric]:
@@ -155,7 +153,7 @@ def _histogram(name: str, text: str, histogram: Histogram, bounds: Sequence[floa
 
 def _measured(view: View) -> Iterator[Metric]:
     ledger = view.ledger
-    values: list[tuple[str, str, float | None]] = [
+    return _gauges(
         ("accounts_expected", "Accounts in the settings.", len(view.accounts)),
         ("interval_seconds", "One reading of each account is expected in each interval.", view.interval_seconds),
         ("last_run_timestamp_seconds", "When a slot was last attended to, successfully or not.", ledger.last_run_at),
@@ -167,10 +165,6 @@ def _measured(view: View) -> Iterator[Metric]:
             "The fewest requests that BingX said were left to this address, in the last slot.",
             ledger.requests_left,
         ),
-        ("spool_outcomes", "Outcomes that wait on the disk to be stored.", view.spool.outcomes),
-        ("spool_oldest_timestamp_seconds", "When the oldest of them was read.", view.spool.oldest_at),
-        ("quarantine_outcomes", "Outcomes that were set aside, and wait for a person.", view.quarantine.outcomes),
-        ("quarantine_oldest_timestamp_seconds", "When the oldest of them was read.", view.quarantine.oldest_at),
         (
             "schema_at_head",
             "1 where the schema of the database is the one that this version needs, 0 where it is another.",
@@ -178,7 +172,20 @@ def _measured(view: View) -> Iterator[Metric]:
         ),
         ("schema_revision", "The revision of the schema as last seen; 0 for none.", ledger.schema_revision),
         ("schema_needed_revision", "The revision of the schema that this version needs.", int(view.needed_revision)),
-    ]
+    )
+
+
+def _waiting(view: View) -> Iterator[Metric]:
+    return _gauges(
+        ("spool_outcomes", "Outcomes that wait on the disk to be stored.", view.spool.outcomes),
+        ("spool_oldest_timestamp_seconds", "When the oldest of them was read.", view.spool.oldest_at),
+        ("quarantine_outcomes", "Outcomes that were set aside, and wait for a person.", view.quarantine.outcomes),
+        ("quarantine_oldest_timestamp_seconds", "When the oldest of them was read.", view.quarantine.oldest_at),
+    )
+
+
+def _gauges(*values: tuple[str, str, float | None]) -> Iterator[Metric]:
+    """By name, help and value; without a sample where there is none."""
     for name, text, value in values:
         family = GaugeMetricFamily(PREFIX + name, text)
         if value is not None:

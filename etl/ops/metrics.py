@@ -25,9 +25,6 @@ if TYPE_CHECKING:  # the library costs as much as a tenth of a run, and is impor
 
 log = logging.getLogger(__name__)
 
-# Any number of readers cost one rendering in this time.
-FRESH_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -45,9 +42,8 @@ class Told:
 class Metrics(Watcher):
     """Notes every slot, and tells. Any thread may call; nothing is noted before :meth:`follow` was."""
 
-    def __init__(self, now: Callable[[], float] = time.time, fresh_seconds: float = FRESH_SECONDS) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._fresh_seconds = fresh_seconds
         self._told: Told | None = None
         self._file: LedgerFile | None = None
         self._lookout: Lookout | None = None
@@ -55,7 +51,7 @@ class Metrics(Watcher):
         self._server: MetricsServer | None = None
         self._said = {"listen": "", "textfile": ""}
         self._rendering = threading.Lock()
-        self._rendered: dict[bool, tuple[float, bytes]] = {}
+        self._rendered: dict[bool, tuple[Ledger, Told, bytes]] = {}
 
     def follow(self, told: Told) -> None:
         """Go by these settings from now on: at the start, and whenever they were read again. Raises nothing."""
@@ -102,15 +98,18 @@ class Metrics(Watcher):
         self._close()
 
     def render(self, *, openmetrics: bool) -> bytes:
-        """What is served. Readers at the same time wait for one rendering, and share it."""
-        from etl.ops.exposition import served  # noqa: PLC0415
+        """What is served. What was noted is rendered once for all readers until the next slot."""
+        from etl.ops.exposition import noted, present  # noqa: PLC0415
 
+        told, view = self._told, self._view()
+        if told is None or view is None:
+            return b""
         with self._rendering:
-            at, content = self._rendered.get(openmetrics, (float("-inf"), b""))
-            if time.monotonic() >= at + self._fresh_seconds and (view := self._view()) is not None:
-                content = served(view, openmetrics=openmetrics)
-                self._rendered[openmetrics] = time.monotonic(), content
-            return content
+            ledger, settings, content = self._rendered.get(openmetrics, (None, None, b""))
+            if ledger is not view.ledger or settings is not told:
+                content = noted(view, openmetrics=openmetrics)
+                self._rendered[openmetrics] = view.ledger, told, content
+        return content + present(view, openmetrics=openmetrics)
 
     def _change(self, change: Callable[[Ledger], None]) -> None:
         file, told = self._file, self._told

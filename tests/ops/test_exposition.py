@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from etl.model import Reason
-from etl.ops.exposition import View, served, text
+from etl.ops.exposition import View, noted, present, text
 from etl.ops.ledger import FETCH_SECONDS, AccountRecord, Ledger
 from etl.ops.waiting import Waiting
 from tests.ops.promtool import promtool
@@ -50,6 +50,11 @@ def view(ledger: Ledger | None = None, **changes: Any) -> View:
         "quarantine": Waiting(),
     }
     return View(**{**plain, **changes})
+
+
+def served(view: View, *, openmetrics: bool) -> bytes:
+    """As it is served."""
+    return noted(view, openmetrics=openmetrics) + present(view, openmetrics=openmetrics)
 
 
 def samples(content: bytes, *, openmetrics: bool = False) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -140,6 +145,7 @@ def test_both_formats_say_the_same() -> None:
     assert len(ours) > 80
     assert {key: value for key, value in openmetrics.items() if key[0].startswith("bingx_etl_")} == ours
     assert served(view(), openmetrics=True).endswith(b"# EOF\n")
+    assert served(view(), openmetrics=True).count(b"# EOF") == 1
 
 
 def test_what_is_served_has_the_memory_of_its_process_and_a_file_does_not() -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,8 +44,8 @@ def make() -> Iterator[Callable[..., Metrics]]:
     """Makes them, and lets go of their ports at the end."""
     made: list[Metrics] = []
 
-    def new(told: Told, **more: Any) -> Metrics:
-        metrics = Metrics(lambda: NOW, **{"fresh_seconds": 0.0, **more})
+    def new(told: Told) -> Metrics:
+        metrics = Metrics(lambda: NOW)
         made.append(metrics)
         metrics.follow(told)
         return metrics
@@ -127,23 +126,30 @@ def test_what_waits_is_looked_at_when_it_is_asked_for(told: Told, make: Callable
     assert of(metrics.render(openmetrics=False), "spool_oldest_timestamp_seconds") == {"": ASKED.timestamp()}
 
 
-def test_many_readers_cost_one_rendering(
+def test_many_readers_cost_one_rendering_until_the_next_slot_or_new_settings(
     told: Told, make: Callable[..., Metrics], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered = []
-    served = exposition.served
+    noted = exposition.noted
 
     def counted(view: exposition.View, *, openmetrics: bool) -> bytes:
         rendered.append(openmetrics)
         time.sleep(0.05)
-        return served(view, openmetrics=openmetrics)
+        return noted(view, openmetrics=openmetrics)
 
-    monkeypatch.setattr(exposition, "served", counted)
-    metrics = make(replace(told, listen=LOOPBACK), fresh_seconds=60.0)
+    monkeypatch.setattr(exposition, "noted", counted)
+    listening = replace(told, listen=LOOPBACK, textfile=None)
+    metrics = make(listening)
     with ThreadPoolExecutor(8) as pool:
-        contents = set(pool.map(lambda _: metrics.render(openmetrics=False), range(32)))
-    assert (len(contents), rendered) == (1, [False])
+        list(pool.map(lambda _: metrics.render(openmetrics=False), range(32)))
+    assert rendered == [False]
     assert metrics.render(openmetrics=True).endswith(b"# EOF\n")
+    assert rendered == [False, True]
+    metrics.ends([slot(reading())], Stored(seconds=0.01))
+    assert of(metrics.render(openmetrics=False), "slots_total", outcome="complete") == {"": 1}
+    metrics.follow(replace(listening, interval_seconds=60))
+    assert of(metrics.render(openmetrics=False), "interval_seconds") == {"": 60}
+    assert rendered == [False, True, False, False]
 
 
 def test_a_port_that_is_taken_is_said_once_and_had_as_soon_as_it_is_free(
