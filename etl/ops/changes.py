@@ -21,7 +21,7 @@ import msgspec
 
 from etl.errors import EtlError
 from etl.files import make_private_directory, replace_file
-from etl.grid import slot_of, slot_text
+from etl.grid import slot_end, slot_of, slot_text
 from etl.ops.command import Command, Ran
 from etl.ops.states import (
     Change,
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 EVENT = "state told"
 # For one command; and after so long in a turn no further one is begun.
 COMMAND_SECONDS = 30.0
+# A timer passes over a service that still runs: at the end of its slot a run waits only so long.
+LEAST_PATIENCE_SECONDS = 5.0
 # Who is stopped with the file in hand must not stop the others.
 LOCK_PATIENCE_SECONDS = 2.0
 # Slots that wait to be noted while a command runs, or a disk hangs.
@@ -99,8 +101,10 @@ class Changes(Watcher):
         self._add(None)
 
     def finish(self) -> None:
-        """Wait for what is under way; then end it, and the next run tells it."""
-        end = time.monotonic() + self._patience_seconds
+        """Wait for what is under way, hardly beyond the slot; then end it, and the next run tells it."""
+        now, interval_seconds = self._now(), self._latest().interval_seconds
+        left_of_slot = (slot_end(slot_of(now, interval_seconds), interval_seconds) - now).total_seconds()
+        end = time.monotonic() + min(self._patience_seconds, max(LEAST_PATIENCE_SECONDS, left_of_slot))
         try:
             with self._changed:
                 while self._thread is not None and (left := end - time.monotonic()) > 0:
