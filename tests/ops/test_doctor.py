@@ -2,12 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from etl.db.examination import Rights, Server
 from etl.errors import SettingsError
+from etl.model import Environment, StoredAccount
 from etl.ops.database_checks import Database
 from etl.ops.doctor import Doctor
 from etl.ops.finding import MOST_NAMES, Finding, Verdict, overall, together
@@ -63,6 +67,37 @@ def test_what_fails_while_a_finding_is_made_is_told_too() -> None:
     findings = doctor({"half": half}, crash).findings()
     assert findings[0].verdict is Verdict.UNKNOWN
     assert {finding.check: finding.verdict for finding in findings}["database"] is Verdict.UNKNOWN
+
+
+class Absurd:
+    """A database whose answers no check has thought of."""
+
+    path: Path | None = None
+
+    def server(self) -> Server:
+        return Server("PostgreSQL", "16.3")
+
+    def schema(self) -> str:
+        return "0001"
+
+    def is_older(self) -> bool:
+        return False
+
+    def rights(self) -> Rights:
+        return Rights((), ())
+
+    def accounts(self) -> dict[str, StoredAccount]:
+        now = datetime.now(UTC)
+        return {"main": StoredAccount(1, "main", "1", Environment.LIVE, now, None, schedules=())}
+
+    def last_slots(self, accounts: Sequence[StoredAccount], most: int) -> dict[str, list[datetime]]:
+        return {"main": [datetime.now(UTC)]}
+
+
+def test_a_check_that_stumbles_over_what_it_is_told_is_unknown_and_takes_no_other_with_it() -> None:
+    findings = {finding.check: finding for finding in doctor({"fine": lambda: [FINE]}, Absurd).findings()}
+    assert (findings["cadence"].verdict, findings["cadence"].remedy) == (Verdict.UNKNOWN, "please report it")
+    assert findings["schema"].verdict is findings["rights"].verdict is findings["fine"].verdict is Verdict.OK
 
 
 def test_accounts_of_which_the_same_is_found_share_a_line() -> None:
