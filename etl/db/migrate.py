@@ -128,7 +128,9 @@ def migrating(url: str) -> Iterator[Connection]:
 
 def configuration() -> Config:
     """Alembic's; what it would print is thrown away."""
-    return Config(home() / "alembic.ini", stdout=io.StringIO())
+    config = Config(home() / "alembic.ini", stdout=io.StringIO())
+    config.file_config.defaults()["here"] = str(home()).replace("%", "%%")  # which alembic forgets
+    return config
 
 
 def home() -> Path:

@@ -127,6 +127,14 @@ def test_there_is_one_head_and_the_program_knows_it() -> None:
     assert scripts.get_heads() == [HEAD]
 
 
+def test_they_are_found_wherever_the_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "a place; 100% mine %(here)s"
+    elsewhere.symlink_to(ROOT)
+    monkeypatch.setattr(migrate, "home", lambda: elsewhere)
+    assert ScriptDirectory.from_config(migrate.configuration()).get_heads() == [HEAD]
+    migrate.upgrade(f"sqlite:///{tmp_path / 'balances.db'}")
+
+
 def test_revisions_are_numbered_in_their_order() -> None:
     scripts = ScriptDirectory.from_config(migrate.configuration())
     revisions = [script.revision for script in scripts.walk_revisions("base", "heads")]
