@@ -129,7 +129,7 @@ def migrating(url: str) -> Iterator[Connection]:
 def configuration() -> Config:
     """Alembic's; what it would print is thrown away."""
     config = Config(home() / "alembic.ini", stdout=io.StringIO())
-    config.file_config.defaults()["here"] = str(home()).replace("%", "%%")  # which alembic forgets
+    config.file_config.set("DEFAULT", "here", str(home()).replace("%", "%%"))  # which alembic forgets
     return config
 
 
