@@ -103,3 +103,12 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
         if heading:
             headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, heading
+
+
+def test_every_alert_has_a_place_that_says_what_to_do() -> None:
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text(encoding="utf-8")
+    names = re.findall(r"- alert: (\w+)", alerts)
+    runbooks = re.findall(r"runbook: docs/operating\.md#(\S+)", alerts)
+    assert len(names) == len(runbooks) > 5
+    headings = re.findall(r"^### (.+)$", (ROOT / "docs" / "operating.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {heading.lower().replace(" ", "-") for heading in headings} >= set(runbooks)
