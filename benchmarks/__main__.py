@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import daemon, fleet, health, loading, metrics, reading, size, slots, snapshot
+from benchmarks import daemon, fleet, health, loading, metrics, page, reading, size, slots, snapshot
 from benchmarks.measuring import ROOT, Row
 
 HEAD = ("what", "against", "reached", "to reach", "met?")
@@ -33,6 +33,7 @@ def main() -> None:
         "health": lambda directory: health.measure(directory, runs or 15),
         "metrics": lambda directory: metrics.measure(directory, runs or 25),
         "reading": lambda directory: reading.measure(directory, runs or 5, options.years),
+        "page": lambda directory: page.measure(directory, options.years, runs or 5),
         "size": lambda directory: size.measure(directory, options.years),
         "idle": lambda directory: daemon.measure_idle(directory, options.idle_seconds),
         "flat": lambda directory: daemon.measure_flat(directory, options.slots),
@@ -62,13 +63,13 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description="What recording costs, and against what.")
     parser.add_argument(
-        "rows", nargs="*", help="only these: snapshot slots fleet limit loading health metrics reading size idle flat"
+        "rows", nargs="*", help="only these: snapshot slots fleet limit loading health metrics reading page size idle flat"
     )
     parser.add_argument("--json", action="store_true", help="every figure, for programs")
     parser.add_argument("--runs", type=int, help="of each contestant, instead of each row's own number")
     parser.add_argument("--slots", type=int, default=10_000, help="of the row flat; 100000 take a quarter of an hour")
     parser.add_argument("--outcomes", type=int, default=100_000, help="in the spool that is loaded")
-    parser.add_argument("--years", type=int, default=1, help="of history that is read, or whose size is taken")
+    parser.add_argument("--years", type=int, default=1, help="of history that is read or shown, or whose size is taken")
     parser.add_argument("--idle-seconds", type=float, default=30, help="for which the idle daemon is watched")
     parser.add_argument(
         "--rivals",

@@ -96,7 +96,7 @@ def _ends(connection: Connection, ids: Sequence[int], after: datetime, most: int
 def _fetch(connection: Connection, query: Select[Any], ids: Sequence[int], after: datetime, end: datetime) -> list[Any]:
     is_in_page = (snapshot.c.slot_at > after) & (snapshot.c.slot_at <= end)
     pages = (query.where(snapshot.c.account_id.in_(chunk), is_in_page) for chunk in chunks(ids))
-    return [row for page in pages for row in connection.execute(page)]
+    return [row for page in pages for row in connection.execute(page).all()]
 
 
 def _voided() -> Select[Any]:

@@ -98,7 +98,8 @@ class Instant(TypeDecorator[datetime]):
         """The time in UTC, whatever zone the connection shows it in."""
         if value is None:
             return None
-        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return found if found.tzinfo is UTC else found.astimezone(UTC)
 
     def text(self, value: datetime) -> str:
         """The form on SQLite, that of :func:`etl.grid.instant_text`, several times faster."""

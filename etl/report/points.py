@@ -73,7 +73,6 @@ class Curve:
         """The first snapshot from which on the accounts are those of the last one."""
         self.has_changed_hands = False
         """Whether there were snapshots of other accounts before that."""
-        self.last: Point | None = None
         self.missed = 0
         """Expected slots without a usable snapshot, so far."""
         self.gaps = 0
@@ -82,6 +81,9 @@ class Curve:
         self._pieces: list[Piece] = []
         self._in_bucket = 0
         self._bucket_ends_at = self._begins_at
+        # No point of each: five years of them are dear.
+        self._last_at: datetime | None = None
+        self._last_amount = Decimal(0)
         self._who: Collection[int] | None = None
         self._due: datetime | None = None
         self._step = _SECOND
@@ -99,29 +101,34 @@ class Curve:
             self._expect_after(slot_at)
         else:
             return
-        point = Point(slot_at, amount)
         if self.began is None:
-            self.began = point
-        self.last = point
+            self.began = Point(slot_at, amount)
         if slot_at >= self._bucket_ends_at:
-            self._next_bucket(point, follows=follows)
+            self._next_bucket(Point(slot_at, amount), follows=follows)
         else:
             piece = self._pieces[-1]
             if not follows and not piece.is_crowded:
-                piece = self._divide(point)
-            piece.last = point
+                self._end_piece()
+                piece = self._divide(Point(slot_at, amount))
             if amount > piece.high.amount:
-                piece.high = point
+                piece.high = Point(slot_at, amount)
             elif amount < piece.low.amount:
-                piece.low = point
+                piece.low = Point(slot_at, amount)
+        self._last_at, self._last_amount = slot_at, amount
         if self._all is not None:
-            self._all.append((point, follows))
+            self._all.append((Point(slot_at, amount), follows))
             if len(self._all) > self._most:
                 self._all = None
 
     def end(self) -> None:
         """What is missing after the last snapshot counts too. To be called once."""
-        self._count(self.last.slot_at if self.last else self._begins_at, self._ends_at)
+        self._end_piece()
+        self._count(self._last_at or self._begins_at, self._ends_at)
+
+    @property
+    def last(self) -> Point | None:
+        """The last snapshot."""
+        return None if self._last_at is None else Point(self._last_at, self._last_amount)
 
     @property
     def is_reduced(self) -> bool:
@@ -145,7 +152,7 @@ class Curve:
 
     def _follows(self, slot_at: datetime, who: Collection[int]) -> bool:
         """Whether the one before it is its neighbour; what is missing between them is counted."""
-        before = self.last.slot_at if self.last else None
+        before = self._last_at
         missed = self._count(before or self._begins_at, slot_at - _SECOND)
         if self._who != who:
             self.has_changed_hands = self._who is not None
@@ -161,7 +168,12 @@ class Curve:
         self.gaps += missed > 0
         return missed
 
+    def _end_piece(self) -> None:
+        if self._pieces and self._last_at is not None:
+            self._pieces[-1].last = Point(self._last_at, self._last_amount)
+
     def _next_bucket(self, point: Point, *, follows: bool) -> None:
+        self._end_piece()
         number = (point.slot_at - self._begins_at) // self.bucket_width
         self._bucket_ends_at = self._begins_at + (number + 1) * self.bucket_width
         self._in_bucket = 1

@@ -247,6 +247,9 @@
   document.body.classList.add("drawn");
   sections.forEach((section, place) => { section.hidden = place !== Number(choice?.value ?? 0); });
   // After the first paint: people read the figures while the charts are drawn.
-  requestAnimationFrame(() => setTimeout(() => show(Number(choice?.value ?? 0))));
+  requestAnimationFrame(() => setTimeout(() => {
+    show(Number(choice?.value ?? 0));
+    performance.mark("drawn");
+  }));
   button.textContent = isDark() ? "Light" : "Dark";
 })();
