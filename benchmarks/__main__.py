@@ -63,7 +63,9 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description="What recording costs, and against what.")
     parser.add_argument(
-        "rows", nargs="*", help="only these: snapshot slots fleet limit loading health metrics reading page size idle flat"
+        "rows",
+        nargs="*",
+        help="only these: snapshot slots fleet limit loading health metrics reading page size idle flat",
     )
     parser.add_argument("--json", action="store_true", help="every figure, for programs")
     parser.add_argument("--runs", type=int, help="of each contestant, instead of each row's own number")
