@@ -71,8 +71,13 @@ class Settings:
 
 
 def default_config_file() -> Path:
-    """Where the config file is looked for when nobody says where it is."""
-    return platformdirs.user_config_path(PROGRAM) / f"{PROGRAM}.toml"
+    """Where the config file is looked for when nobody says where it is. Raises SettingsError for who has no home."""
+    try:
+        return platformdirs.user_config_path(PROGRAM) / f"{PROGRAM}.toml"
+    except RuntimeError:
+        raise SettingsError(
+            "there is no home to keep a config file in: set HOME, or name the file by --config"
+        ) from None
 
 
 def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -157,7 +162,10 @@ def named_config_file(config: Path | None, environ: Mapping[str, str] = os.envir
 def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
     path = named_config_file(config, environ)
     if path is None:
-        path = default_config_file()
+        try:
+            path = default_config_file()
+        except SettingsError:  # a user who is known by a number alone, in a container
+            return None, {}
         if not path.exists():
             return None, {}
     try:
@@ -231,4 +239,7 @@ def _parse(setting: Setting, text: str | None, origin: str) -> Any:  # noqa: ANN
 def _default_state_dir(environ: Mapping[str, str]) -> Path:
     # systemd gives a list with colons where a unit has several; the first is the unit's own.
     given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(given) if given else platformdirs.user_data_path(PROGRAM)
+    try:
+        return Path(given) if given else platformdirs.user_data_path(PROGRAM)
+    except RuntimeError:
+        raise SettingsError("there is no home to keep readings in: set state_dir, or HOME") from None

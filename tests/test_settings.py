@@ -76,6 +76,23 @@ def test_the_database_is_in_the_state_directory_whatever_that_is_called() -> Non
         assert parse(settings.database_url).path == Path(name) / "balances.db"
 
 
+def test_who_has_no_home_needs_no_more_than_a_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is run under any number."""
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    settings = read_settings(environ={"BINGX_ETL_STATE_DIR": str(tmp_path)})
+    assert (settings.state_dir, settings.config_file) == (tmp_path, None)
+    with pytest.raises(SettingsError, match="set state_dir"):
+        read_settings(environ={})
+    with pytest.raises(SettingsError, match="--config"):
+        default_config_file()
+
+
 def test_the_state_directory_of_systemd_is_used(tmp_path: Path) -> None:
     assert read_settings(environ={"STATE_DIRECTORY": f"{tmp_path}/one:{tmp_path}/two"}).state_dir == tmp_path / "one"
 
