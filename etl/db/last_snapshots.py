@@ -75,8 +75,10 @@ def expected(rows: Iterable[tuple[str, bool, float | None]], names: Iterable[str
 
 
 def of_file(path: str, now: float) -> list[tuple[str, bool, float | None]]:
-    """Name, whether retired, and last time of every account in a SQLite file. Raises sqlite3.Error."""
-    if not os.path.exists(path):  # noqa: PTH110 - as above
+    """Name, whether retired, and last time of every account in a SQLite file. Raises sqlite3.Error and OSError."""
+    try:
+        os.stat(path)  # noqa: PTH116 - as above
+    except FileNotFoundError:
         return []
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     with closing(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:

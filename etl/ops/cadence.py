@@ -18,6 +18,7 @@ FEWEST_STEPS = 3
 STEADY = 0.75
 # Nobody came for so many intervals: that is no cadence any more.
 ABSENT = 3
+AT_LEAST = timedelta(seconds=30)
 
 
 def check_cadence(facts: Facts, interval_seconds: int, now: datetime) -> Iterator[Finding]:
@@ -33,7 +34,7 @@ def check_cadence(facts: Facts, interval_seconds: int, now: datetime) -> Iterato
         if step != interval_seconds:
             says = f"it was recorded every {format_duration(step)}, and interval is {format_duration(interval_seconds)}"
             yield Finding(check, Verdict.WARNING, says, "with the next run its slots are those of interval", at)
-        elif slots and now - slots[0] > timedelta(seconds=ABSENT * step):
+        elif slots and now - slots[0] > max(ABSENT * timedelta(seconds=step), AT_LEAST):
             says = "nobody has come for three intervals or longer"
             yield Finding(check, Verdict.WARNING, says, "look at the cron line, the timer or the daemon", at)
         elif found is None:

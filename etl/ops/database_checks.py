@@ -24,8 +24,9 @@ SLOTS = 13
 
 
 class Database(Protocol):
-    """The facts, of :mod:`etl.db.examination`."""
+    """The facts, of :mod:`etl.db.examination`. ``name`` is for people, without a password."""
 
+    name: str
     path: Path | None
 
     def server(self) -> Server:
@@ -58,6 +59,7 @@ class Facts:
     rights: Rights | Exception | None = None
     accounts: Mapping[str, StoredAccount] | Exception | None = None
     slots: Mapping[str, Sequence[datetime]] | Exception | None = None
+    name: str = "the database"
 
 
 def gather(database: Database) -> Facts:
@@ -74,14 +76,14 @@ def gather(database: Database) -> Facts:
     schema, is_older = _found(database.schema), False
     if isinstance(schema, SchemaNotAtHead):
         is_older = isinstance(older := _found(database.is_older), bool) and older
-        return Facts(path, server, schema, is_older)
+        return Facts(path, server, schema, is_older, name=database.name)
     accounts = _found(database.accounts)
     rights = _found(database.rights) if path is None else None
     slots = None
     if not isinstance(accounts, Exception):
         current = [each for each in accounts.values() if each.retired_at is None]
         slots = _found(lambda: database.last_slots(current, SLOTS))
-    return Facts(path, server, schema, is_older, rights, accounts, slots)
+    return Facts(path, server, schema, is_older, rights, accounts, slots, database.name)
 
 
 def _found(ask: Callable[[], T]) -> T | Exception:
@@ -110,7 +112,7 @@ def check_database(facts: Facts) -> Iterator[Finding]:
         says = f"{server.product} {server.version} is a standby, which takes no readings"
         yield Finding(check, Verdict.PROBLEM, says, "let database_url name the primary")
     else:
-        yield Finding(check, Verdict.OK, f"{server.product} {server.version} answers")
+        yield Finding(check, Verdict.OK, f"{facts.name} answers: {server.product} {server.version}")
 
 
 def check_schema(facts: Facts) -> Iterator[Finding]:

@@ -120,13 +120,13 @@ def check_permissions(answers: Mapping[str, object]) -> Iterator[Finding]:
         if not isinstance(answer, KeyAnswers):
             yield Finding(check, Verdict.UNKNOWN, "BingX was not asked, or did not answer", accounts=(account,))
             continue
-        rights = answer.rights
-        if rights.beyond:
-            says = f"the key can do more than read: {', '.join(sorted(rights.beyond))}"
+        rights, others = answer.rights, ", ".join(sorted(answer.rights.beyond))
+        if rights.reads is False:
+            says = "the key lacks the permission Read" + (f", and has others: {others}" if others else "")
+            yield Finding(check, Verdict.PROBLEM, says, "make a key with the permission Read alone", (account,))
+        elif others:
+            says = f"the key can do more than read: {others}"
             yield Finding(check, Verdict.WARNING, says, "make a key with the permission Read alone", (account,))
-        elif rights.reads is False:
-            says = "the key lacks the permission Read"
-            yield Finding(check, Verdict.PROBLEM, says, "add it at BingX", (account,))
         elif rights.reads and rights.is_whole:
             yield Finding(check, Verdict.OK, "the key can read, and nothing else", accounts=(account,))
         else:

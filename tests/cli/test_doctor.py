@@ -113,6 +113,7 @@ def test_a_sound_installation_has_nothing_to_complain_of_and_is_left_as_it_is(an
     assert {UID, PERMISSIONS, RESTRICTIONS} <= asked
     assert BALANCES not in asked, "a balance that is read is recorded, or not read at all"
     assert sorted(path for path in anywhere.home.rglob("*") if path.suffix != ".limit") == before
+    assert anywhere.database_url.rpartition("/")[2] in by_check["database"][0]["says"], "which it is"
     lines = anywhere.run("doctor", BINGX_ETL_INTERVAL="5m").out.splitlines()
     assert len(lines) == len(whole["findings"])
     assert all(line.split()[0] in set(Verdict) for line in lines)
@@ -185,6 +186,14 @@ def test_what_bingx_does_not_say_clearly_is_unknown_and_never_safe(program: Prog
         findings = found(ran)
         assert (ran.code, findings["key"][0]["verdict"]) == (0, "ok"), body
         assert findings["permissions"][0]["verdict"] == findings["addresses"][0]["verdict"] == "unknown", body
+
+
+def test_a_key_that_may_not_read_is_a_problem_whatever_else_it_may(program: Program) -> None:
+    for path in (PERMISSIONS, RESTRICTIONS):
+        program.exchange.faults.add("raw", path=path, body='{"permissions":[1]}')
+    code, says, words = verdict(program, "permissions")
+    assert (code, says) == (1, "problem")
+    assert "lacks the permission Read, and has others: spot trading" in words
 
 
 def test_one_of_the_two_endpoints_is_enough_where_it_says_everything(program: Program) -> None:

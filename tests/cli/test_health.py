@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bingx.servers import RawServer
+from tests.cli.confined import confined
 from tests.cli.program import ROOT, Program
 from tests.db.recorded import Recorded
 
@@ -206,6 +207,15 @@ def test_a_file_that_may_only_be_read_is_enough(program: Program) -> None:
     (program.home / "link.db").symlink_to(copy)
     assert program.run("health", BINGX_ETL_DATABASE_URL=plain).code == 0
     copy.parent.chmod(0o700)
+
+
+def test_a_directory_that_cannot_be_looked_into_is_not_one_without_a_database(program: Program) -> None:
+    recorded(program)
+    program.state.chmod(0)
+    ran = confined(program, "health")
+    program.state.chmod(0o700)
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (74, "", 1), ran
+    assert confined(program, "health").code == 0
 
 
 @pytest.mark.parametrize("age", ["0s", "soon", "", "-5m", "5"])

@@ -72,6 +72,7 @@ def test_what_fails_while_a_finding_is_made_is_told_too() -> None:
 class Absurd:
     """A database whose answers no check has thought of."""
 
+    name = "balances at nowhere"
     path: Path | None = None
 
     def server(self) -> Server:
