@@ -78,10 +78,11 @@ class Post:
         try:
             with closing(session.post_streamed(url, body, HEADERS, seconds, self._proxies)) as response:
                 verdict = _verdict(response.status_code, _beginning(response))
-            return ("no answer in time", False) if deadline.passed else verdict
         except FAILURES as error:
             words = words_for(error)
             return ("no answer in time" if deadline.over() else words), False
+        else:
+            return ("no answer in time", False) if deadline.passed else verdict
         finally:
             deadline.close()
             session.close()
