@@ -88,6 +88,9 @@ class Ledger:
         expected = set(names)
         for name in expected - set(self.accounts):
             self.accounts[name] = AccountRecord(since=now)
+        for record in self.accounts.values():
+            if record.since > now + WRONG_CLOCK_SECONDS:
+                record.since = now
         for name in set(self.accounts) - expected:
             if (self.accounts[name].slot_at or self.accounts[name].since) < now - FORGET_AFTER_SECONDS:
                 del self.accounts[name]

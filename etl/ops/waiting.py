@@ -28,7 +28,7 @@ def look(directory: Path) -> Waiting:
     try:
         with os.scandir(directory) as found:
             for entry in found:
-                if entry.name.startswith(".") or not entry.name.endswith(SUFFIX):
+                if not entry.name.endswith(SUFFIX):
                     continue
                 outcomes += 1
                 at = entry.name.split(".", 2)[1]  # as etl.spool names it: by slot, then by when it was read

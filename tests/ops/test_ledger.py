@@ -120,6 +120,15 @@ def test_what_a_wrong_clock_noted_does_not_hide_what_comes_after() -> None:
     assert (account.read_at, account.stored_at, account.missed(INTERVAL)) == (ASKED.timestamp(), ASKED.timestamp(), 0)
 
 
+def test_an_account_that_a_wrong_clock_saw_first_is_missed_as_soon_as_the_clock_is_right() -> None:
+    ledger = Ledger()
+    ledger.expect(["main"], NOW + 86_400 * 365)
+    ledger.expect(["main"], NOW)
+    assert ledger.accounts["main"].since == NOW
+    ledger.expect(["main"], NOW + INTERVAL)
+    assert ledger.accounts["main"].since == NOW
+
+
 def test_a_doubted_reading_is_counted_and_its_time_is_known() -> None:
     ledger = noted(slot(reading(), reading(account="b", doubt="doubted: spot at 0 (confirmed)")))
     assert ledger.doubted == 1

@@ -1,5 +1,6 @@
 """Who is told of slots, and tells Prometheus."""
 
+import fcntl
 import logging
 import socket
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.ops import exposition
+from etl.ops import exposition, textfile
 from etl.ops.ledger_file import LedgerFile
 from etl.ops.metrics import Metrics, Told
 from etl.recorder import Stored
@@ -91,6 +92,23 @@ def test_several_one_shots_at_once_lose_no_count_and_the_last_file_has_them_all(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda one: one.ends([slot(reading())], Stored(seconds=0.01)), ones))
     assert of(told.textfile.read_bytes(), "slots_total", outcome="complete") == {"": 16}
+
+
+def test_the_file_is_written_while_the_others_wait_so_that_no_older_one_takes_its_place(
+    told: Told, make: Callable[..., Metrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def look(path: Path, content: bytes) -> None:
+        with (told.state_dir / "remembered" / "metrics.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path)
+
+    monkeypatch.setattr(textfile, "write", look)
+    make(told).ends([slot(reading())], Stored(seconds=0.01))
+    assert held == [told.textfile]
 
 
 def test_a_file_that_cannot_be_written_is_said_once_until_it_can(
