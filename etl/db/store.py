@@ -25,6 +25,9 @@ _IS_SNAPSHOT = exists().where(
     snapshot.c.provenance == Provenance.MEASURED,
 )
 _IS_FAILURE = exists().where(failure.c.account_id == bindparam("account_id"), failure.c.slot_at == bindparam("slot_at"))
+# Asked in every slot, and so composed once.
+_BEGUN_AT = select(_BEGUN)
+_BEGUN_AND_HAS_SNAPSHOT, _BEGUN_AND_HAS_FAILURE = select(_BEGUN, _IS_SNAPSHOT), select(_BEGUN, _IS_FAILURE)
 
 
 class SqlStore:
@@ -74,10 +77,10 @@ class SqlTransaction:
     def begun_at(self, mark: Mark | None = None) -> tuple[datetime | None, bool]:
         """One question for both."""
         if mark is None:
-            return self._connection.scalar(select(_BEGUN)), False
+            return self._connection.scalar(_BEGUN_AT), False
         values = {"account_id": mark.account_id, "slot_at": mark.slot_at}
-        has_it = _IS_SNAPSHOT if mark.is_snapshot else _IS_FAILURE
-        begun_at, has_mark = self._connection.execute(select(_BEGUN, has_it), values).one()
+        question = _BEGUN_AND_HAS_SNAPSHOT if mark.is_snapshot else _BEGUN_AND_HAS_FAILURE
+        begun_at, has_mark = self._connection.execute(question, values).one()
         return begun_at, bool(has_mark)
 
     def last_slot(self) -> datetime | None:
