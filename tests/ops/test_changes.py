@@ -99,6 +99,9 @@ def test_one_who_is_stopped_with_the_file_in_hand_stops_nobody_and_what_was_seen
 
 def test_what_was_seen_while_a_command_hangs_does_not_grow_without_bound(tmp_path: Path) -> None:
     watcher = of(tmp_path, script(tmp_path, "sleep 60"), patience=0.1)
+    watcher.ends([refused()], Stored())
+    while watcher._command is None:
+        time.sleep(0.01)
     for number in range(MOST_WAITING + 500):
         watcher.ends([refused(number)], Stored())
         assert len(watcher._waiting) <= MOST_WAITING

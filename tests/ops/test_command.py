@@ -33,8 +33,10 @@ def test_stdin_that_is_not_read_is_no_trouble_and_one_that_is_larger_than_a_pipe
 
 
 def test_of_what_it_says_the_beginning_is_kept_and_the_rest_does_not_hold_it_up() -> None:
-    ran = shell(f"{sys.executable} -c 'print(\"y\" * 5_000_000)'")
+    command = Command([sys.executable, "-c", "print('y' * 5_000_000)"], ENVIRONMENT, b"")
+    ran = command.wait(10)
     assert (ran.code, len(ran.output)) == (0, MOST_OUTPUT)
+    assert len(command._output) == MOST_OUTPUT, "nor does it fill the memory"
     assert shell("printf '\\377\\376'").output == "\ufffd\ufffd"
 
 

@@ -114,9 +114,8 @@ def test_after_another_interval_or_a_clock_that_was_set_back_nothing_is_known_of
 
 def test_a_slot_that_comes_later_than_its_successor_takes_nothing_back() -> None:
     life = Life()
-    for number in (0, 1, 2, 5, 3, 4, 6, 7):
+    for number in (0, 2, 3, 4, 5, 1, 6):
         assert life.slot(number) == []
-    assert life.memory.accounts["main"].read_at == at(7)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,8 @@ def test_what_nobody_took_is_told_later_and_less_often_and_holds_up_nothing_else
     assert 24 <= len(tries) <= 32
     life.memory.begin(State.QUARANTINE, HOST, now, "1 files")
     assert [change.name for change in untold(life.memory, now)] == ["quarantine_not_empty begins"]
-    assert untold(life.memory, now - timedelta(days=400)) != [], "a clock that was set back is not waited for"
+    before = untold(life.memory, now - timedelta(days=400))
+    assert len(before) == 2, "a clock that was set back is not waited for"
 
 
 def test_what_began_and_ended_untold_is_told_in_that_order() -> None:
