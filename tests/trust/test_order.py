@@ -171,3 +171,15 @@ def test_directories_are_on_the_disk_before_what_is_kept_in_them(house: Program)
         parent = str(Path(call.path).parent)
         flushed = [c for c in run.named("fsync") if c.path == parent and before(call, c) and before(c, rename)]
         assert flushed, f"{call.path} could be lost with everything in it"
+
+
+def test_an_outcome_is_kept_after_commit_and_before_it_leaves_the_spool(house: Program, run: Traced) -> None:
+    """What an older backup is to get back must have been stored, and is never without a copy in between."""
+    kept = [call for call in run.named("write") if call.path.startswith(f"{house.state}/stored/")]
+    gone = [call for call in run.named("unlink", "unlinkat") if call.path.endswith(".outcome")]
+    assert kept
+    for call in kept:
+        assert before(commits(house, run)[-1], call), "it is kept though the database may not have it"
+    for call in gone:
+        assert before(kept[-1], call)
+    assert not [call for call in run.named("fsync") if "/stored/" in call.path], "nobody waits for the disk"
