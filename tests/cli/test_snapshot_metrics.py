@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from etl.sandbox.rules import BALANCES
 from tests.cli.program import Program
 from tests.ops.promtool import promtool
-from tests.ops.test_exposition import of
+from tests.ops.scraper import node_exporting
+from tests.ops.test_exposition import of, samples
 from tests.trust.crowd import crowd
 
 
@@ -37,6 +39,16 @@ def test_a_one_shot_leaves_a_file_that_promtool_takes_and_that_has_no_secret(pro
     [uid] = program.rows("SELECT uid FROM account")[0]
     secrets = (account.api_key, account.api_secret, uid, ran.lines[0]["total_usdt"])
     assert [secret for secret in secrets if secret.encode() in told] == []
+
+
+def test_node_exporter_passes_it_on(program: Program, textfile: Path) -> None:
+    assert program.run("snapshot", BINGX_ETL_METRICS_TEXTFILE=str(textfile)).code == 0
+    (textfile.parent / f".{textfile.name}.abcd.unfinished").write_bytes(b"half of a l")
+    with node_exporting(textfile.parent) as url, urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+        passed_on = samples(answer.read().replace(b'.0"}', b'"}'))  # bounds of buckets: 5 and 5.0
+    ours = samples(textfile.read_bytes().replace(b'.0"}', b'"}'))
+    assert passed_on[("node_textfile_scrape_error", ())] == 0
+    assert {key: passed_on.get(key) for key in ours} == ours
 
 
 def test_a_file_that_cannot_be_written_is_a_warning_and_changes_no_exit_code(program: Program) -> None:

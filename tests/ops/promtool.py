@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 
-def need(program: str) -> str:
-    """The path of a program of the package prometheus; skips the test where it is missing."""
+def need(program: str, package: str = "prometheus") -> str:
+    """The path of a program of a package of Debian's; skips the test where it is missing."""
     path = shutil.which(program)
     if path is None:
-        pytest.skip(f"{program} is not installed (Debian: apt-get install prometheus)")
+        pytest.skip(f"{program} is not installed (Debian: apt-get install {package})")
     return path
 
 

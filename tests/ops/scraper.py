@@ -69,13 +69,52 @@ class Prometheus:
 
 
 @contextmanager
+def node_exporting(collected: Path) -> Iterator[str]:
+    """The metrics of a real node_exporter that reads the files of a directory and nothing else: where they are."""
+    program = need("prometheus-node-exporter", "prometheus-node-exporter")
+    address = f"127.0.0.1:{_free_port()}"
+    process = subprocess.Popen(
+        [
+            program,
+            f"--web.listen-address={address}",
+            "--collector.disable-defaults",
+            "--collector.textfile",
+            f"--collector.textfile.directory={collected}",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 40
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", int(address.partition(":")[2])), timeout=5).close()
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                break
+        yield f"http://{address}/metrics"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
 def scraping(url: str, directory: Path) -> Iterator[Prometheus]:
     """One that scrapes what is at the URL, and goes by our alert rules."""
     program = need("prometheus")
     directory.mkdir()
     (directory / "prometheus.yml").write_text(CONFIG.format(rules=RULES, target=urlsplit(url).netloc))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     log = directory / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
