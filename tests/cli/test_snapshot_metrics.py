@@ -90,10 +90,10 @@ def test_several_at_once_lose_no_count(program: Program, textfile: Path) -> None
     said = {"BINGX_ETL_METRICS_TEXTFILE": str(textfile)}
     assert program.run("snapshot", **said).code == 0
     with ThreadPoolExecutor(4) as pool:
-        codes = [ran.code for ran in pool.map(lambda _: program.run("snapshot", **said), range(4))]
-    assert codes == [0] * 4
+        codes = [ran.code for ran in pool.map(lambda _: program.run("snapshot", **said), range(3))]
+    assert codes == [0] * 3
     told = textfile.read_bytes()
-    assert of(told, "slots_total", outcome="complete")[""] + of(told, "slots_total", outcome="duplicate")[""] == 5
+    assert of(told, "slots_total", outcome="complete")[""] + of(told, "slots_total", outcome="duplicate")[""] == 4
     assert [path.name for path in textfile.parent.iterdir()] == [textfile.name]
 
 
