@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import daemon, fleet, health, loading, metrics, page, reading, size, slots, snapshot
+from benchmarks import backup, daemon, fleet, health, loading, metrics, page, reading, size, slots, snapshot
 from benchmarks.measuring import ROOT, Row
 
 HEAD = ("what", "against", "reached", "to reach", "met?")
@@ -35,6 +35,7 @@ def main() -> None:
         "reading": lambda directory: reading.measure(directory, runs or 5, options.years),
         "page": lambda directory: page.measure(directory, options.years, runs or 5),
         "size": lambda directory: size.measure(directory, options.years),
+        "backup": lambda directory: backup.measure(directory, runs or 5, options.years),
         "idle": lambda directory: daemon.measure_idle(directory, options.idle_seconds),
         "flat": lambda directory: daemon.measure_flat(directory, options.slots),
     }
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "rows",
         nargs="*",
-        help="only these: snapshot slots fleet limit loading health metrics reading page size idle flat",
+        help="only these: snapshot slots fleet limit loading health metrics reading page size backup idle flat",
     )
     parser.add_argument("--json", action="store_true", help="every figure, for programs")
     parser.add_argument("--runs", type=int, help="of each contestant, instead of each row's own number")
