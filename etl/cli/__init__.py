@@ -4,6 +4,7 @@ import gc
 import logging
 import sys
 import traceback
+from textwrap import fill
 from typing import NoReturn
 
 import click
@@ -58,8 +59,7 @@ def _show_version(context: click.Context, _: click.Parameter, value: bool) -> No
     commands_at=COMMANDS,
     epilog=f"""\b
     Settings, in the config file; in the environment BINGX_ETL_INTERVAL and so on (bingx-etl init explains each):
-      {", ".join(setting.name for setting in SETTINGS[:6])},
-      {", ".join(setting.name for setting in SETTINGS[6:])}
+{fill(", ".join(setting.name for setting in SETTINGS), 118, initial_indent="      ", subsequent_indent="      ")}
 
     \b
     Exit codes: 0 done, 1 a check found something, 2 usage, 65 answer not understood, 69 BingX unavailable, 70 a bug,

@@ -1,8 +1,8 @@
 """A command of the user's that is told of changes by the real program: once each, whatever happens in between."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +17,16 @@ from etl.daemon import STOP_READING_SECONDS, STOP_STORING_SECONDS
 from etl.ops.changes import COMMAND_SECONDS
 from etl.sandbox.rules import BALANCES
 from tests.bingx.servers import closed_port
-from tests.cli.program import ROOT, Program, eventually, installed, unix
+from tests.cli.program import ROOT, Program, eventually, unix
 from tests.cli.test_telling_events import named, read
 
 # What it is given, as it is: argv, environment and stdin, one JSON object a line.
 LISTEN = """\
 #!{python}
 import json, os, sys
-line = json.dumps({{"argv": sys.argv[1:], "environ": dict(os.environ), "stdin": sys.stdin.read()}}) + "\\n"
+told = {{"argv": sys.argv[1:], "environ": dict(os.environ), "stdin": sys.stdin.read(), "pid": os.getpid()}}
 with open({told!r}, "a") as file:
-    file.write(line)
+    file.write(json.dumps(told) + "\\n")
 {more}
 """
 # Tests do not wait as long as the program does.
@@ -113,7 +113,9 @@ def test_a_refused_key_is_told_once_by_run_after_run_and_once_when_it_is_mended(
     assert (event["state"], event["is"], event["accounts"], event["exit_code"]) == ("key_refused", "ends", "1", "0")
 
 
-def test_slots_missed_are_told_whether_they_failed_or_nobody_was_there(program: Program, listener: Listener) -> None:
+def test_slots_missed_are_told_whether_nobody_was_there_or_it_could_not_begin(
+    program: Program, listener: Listener
+) -> None:
     environ = {"BINGX_ETL_INTERVAL": "1s", "BINGX_ETL_MISSED_IN_A_ROW": "2", "BINGX_ETL_ACCOUNT": "main"}
     assert program.run("snapshot", **environ).code == 0
     time.sleep(3.1)
@@ -121,17 +123,9 @@ def test_slots_missed_are_told_whether_they_failed_or_nobody_was_there(program: 
     assert listener.changes == [("slots_missed", "begins", "main"), ("slots_missed", "ends", "main")]
     assert listener.told[0]["environ"]["BINGX_STATE_REASON"] == "none"
     time.sleep(2.1)
-    program.exchange.faults.add("error", code=109500, path=BALANCES)
-    assert program.run("snapshot", **environ).code == 69
-    assert listener.changes[2:] == [("slots_missed", "begins", "main")]
-    program.exchange.faults.clear()
     missing = {**environ, "BINGX_API_KEY": None, "BINGX_API_KEY_FILE": str(program.home / "none")}
     assert program.run("snapshot", **missing).code == 78
-    assert program.run("snapshot", **environ).code == 0
-    assert listener.changes[3:] == [("slots_missed", "ends", "main")]
-    time.sleep(2.1)
-    assert program.run("snapshot", **missing).code == 78
-    assert listener.changes[4:] == [("slots_missed", "begins", "main")], "it could not even begin"
+    assert listener.changes[2:] == [("slots_missed", "begins", "main")]
 
 
 def test_what_waits_and_what_was_set_aside_is_told(program: Program, listener: Listener) -> None:
@@ -231,41 +225,27 @@ def test_it_may_call_the_program(program: Program) -> None:
 # --- a command that is broken ---------------------------------------------------------------------------------------
 
 
-def test_a_command_that_fails_hangs_or_is_missing_changes_nothing_and_is_told_when_it_is_mended(tmp_path: Path) -> None:
-    def mends(fault: str) -> None:
-        with installed(tmp_path / fault) as program:
-            listener = Listener(program)
-            good = listener.script.read_text()
-            if fault == "missing":
-                listener.script.unlink()
-            elif fault == "mute":
-                listener.script.chmod(0o600)
-            else:
-                listener.script.write_text(
-                    {"fails": "#!/bin/sh\necho oh no; exit 3\n", "hangs": "#!/bin/sh\nsleep 99\n"}[fault]
-                )
-            program.exchange.faults.add("error", **REFUSED)
-            environ = {**hasty(program), "BINGX_ETL_ON_CHANGE": str(listener.script)}
-            began = time.monotonic()
-            ran = program.run("snapshot", **environ)
-            assert ran.code == 77
-            assert time.monotonic() - began < 20
-            [event] = named(read("text", ran.err), "state told")
-            assert event["level"] == "warning"
-            assert (event["exit_code"], event["trouble"], event["output"]) == {
-                "fails": ("3", "", "oh no"),
-                "hangs": ("", "ended after 1 s", ""),
-                "missing": ("", "cannot be started: No such file or directory", ""),
-                "mute": ("", "cannot be started: Permission denied", ""),
-            }[fault]
-            listener.script.write_text(good)
-            listener.script.chmod(0o700)
-            assert program.run("snapshot", "--force", **environ).code == 77
-            assert program.run("snapshot", "--force", **environ).code == 77
-            assert listener.changes == [("key_refused", "begins", "main")]
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(mends, ["fails", "hangs", "missing", "mute"]))
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo oh no; exit 3", ("3", "", "oh no")), ("sleep 99", ("", "ended after 1 s", ""))],
+    ids=["fails", "hangs"],
+)
+def test_a_command_that_is_broken_changes_nothing_and_is_told_when_it_is_mended(
+    program: Program, listener: Listener, script: str, said: tuple[str, str, str]
+) -> None:
+    good = listener.script.read_text()
+    listener.script.write_text(f"#!/bin/sh\n{script}\n")
+    program.exchange.faults.add("error", **REFUSED)
+    began = time.monotonic()
+    ran = program.run("snapshot", **hasty(program))
+    assert ran.code == 77
+    assert time.monotonic() - began < 20
+    [event] = named(read("text", ran.err), "state told")
+    assert event["level"] == "warning"
+    assert (event["exit_code"], event["trouble"], event["output"]) == said
+    listener.script.write_text(good)
+    assert program.run("snapshot", "--force", **hasty(program)).code == 77
+    assert listener.changes == [("key_refused", "begins", "main")]
 
 
 def test_killed_between_the_change_and_the_telling_the_next_run_tells_it(program: Program, listener: Listener) -> None:
@@ -273,7 +253,6 @@ def test_killed_between_the_change_and_the_telling_the_next_run_tells_it(program
     before = "import os\nfrom etl.ops import changes\nchanges.Command = lambda *_: os.kill(os.getpid(), 9)\n"
     assert program.run("snapshot", **hasty(program, before)).code == -signal.SIGKILL
     assert listener.told == []
-    assert program.run("snapshot", "--force").code == 77
     assert program.run("snapshot", "--force").code == 77
     assert listener.changes == [("key_refused", "begins", "main")]
 
@@ -291,18 +270,17 @@ def test_killed_while_it_tells_it_tells_it_twice_and_not_more(program: Program, 
 def test_several_runs_at_once_tell_it_once(program: Program, listener: Listener) -> None:
     program.exchange.faults.add("error", **REFUSED)
     listener.does("import time; time.sleep(0.3)")
-    with ThreadPoolExecutor(4) as pool:
-        codes = [ran.code for ran in pool.map(lambda _: program.run("snapshot", "--force"), range(4))]
-    assert codes == [77] * 4
+    with ThreadPoolExecutor(3) as pool:
+        codes = [ran.code for ran in pool.map(lambda _: program.run("snapshot", "--force"), range(3))]
+    assert codes == [77] * 3
     assert program.run("snapshot", "--force").code == 77
     assert listener.changes == [("key_refused", "begins", "main")]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"holding": {"unheard_of": {}}}'])
-def test_what_is_remembered_may_be_damaged(program: Program, listener: Listener, content: bytes) -> None:
+def test_what_is_remembered_may_be_damaged(program: Program, listener: Listener) -> None:
     file = program.state / "remembered" / "states.json"
     file.parent.mkdir(parents=True)
-    file.write_bytes(content)
+    file.write_bytes(b'{"holding": {"unheard_of": {}}}')
     program.exchange.faults.add("error", **REFUSED)
     ran = program.run("snapshot")
     assert ran.code == 77
@@ -347,5 +325,14 @@ def test_a_command_that_hangs_keeps_the_daemon_from_no_slot_and_ends_with_it(
     for slot_at, requested_at in program.rows("SELECT slot_at, requested_at FROM snapshot"):
         assert 0 <= unix(requested_at) - unix(slot_at) < 1
     assert listener.changes == [("quarantine_not_empty", "begins", "")]
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(listener.script) not in running, "it went with the daemon"
+    eventually(lambda: not lives(listener.told[0]["pid"]), within=5)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process; one that is dead and was not asked after does not live."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    return not status.exists() or "\nState:\tZ" not in status.read_text()

@@ -132,3 +132,45 @@ def test_at_the_end_of_its_slot_a_run_waits_for_little_longer(tmp_path: Path, mo
     watcher.finish()
     assert 0.2 < time.monotonic() - began < 2
     settle(watcher)
+
+
+@pytest.mark.parametrize("fault", ["missing", "mute"])
+def test_a_command_that_cannot_be_started_says_so_and_is_told_when_it_can(
+    tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = NOW
+    told = tmp_path / "told"
+    command = script(tmp_path, f"echo $BINGX_STATE_ACCOUNTS >> {told}")
+    if fault == "missing":
+        command.unlink()
+    else:
+        command.chmod(0o600)
+    for _ in range(2):
+        watcher = of(tmp_path, command, lambda: now)
+        watcher.ends([refused()], Stored())
+        watcher.finish()
+    [record] = caplog.records
+    assert (
+        record.__dict__["fields"]["trouble"]
+        == {
+            "missing": "cannot be started: No such file or directory",
+            "mute": "cannot be started: Permission denied",
+        }[fault]
+    ), "and in the same minute it is not tried again"
+    script(tmp_path, f"echo $BINGX_STATE_ACCOUNTS >> {told}")
+    now += timedelta(minutes=1)
+    watcher = of(tmp_path, command, lambda: now)
+    watcher.ends([], Stored())
+    watcher.finish()
+    assert told.read_text() == "a0\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b'{"accounts": 7}', b"[]"])
+def test_what_is_remembered_may_be_damaged_in_any_way(tmp_path: Path, content: bytes) -> None:
+    told = tmp_path / "told"
+    (tmp_path / "state" / "remembered").mkdir(parents=True)
+    (tmp_path / "state" / "remembered" / "states.json").write_bytes(content)
+    watcher = of(tmp_path, script(tmp_path, f"echo $BINGX_STATE_ACCOUNTS >> {told}"))
+    watcher.ends([refused()], Stored())
+    watcher.finish()
+    assert told.read_text() == "a0\n"
