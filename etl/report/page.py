@@ -24,8 +24,6 @@ MANY_PERIODS = 62
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 COLUMNS_SHOWN = ("open", "high", "low", "close", "change", "change %", "drawdown %", "coverage")
 
-HINT = "nothing recorded in that time: bingx-etl snapshot records now"
-
 # Only these scripts run, wherever the page is opened and whatever is in it; and nothing is fetched.
 POLICY = (
     "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action"
@@ -77,7 +75,6 @@ def page(sheet: Sheet) -> str:
         made_at=instant(sheet.now.replace(microsecond=0), sheet.asked.zone),
         partial=sheet.partial,
         voided=sheet.voided,
-        hint=HINT,
         months=MONTHS,
         columns=COLUMNS_SHOWN,
     )

@@ -23,7 +23,7 @@ DAYS = 100
 UNTIL = ("--until", "2026-02-27")
 DRAWN = "document.querySelectorAll('.account:not([hidden]) .chart:not(.js-plotly-plot)').length === 0"
 BUTTONS = {"toImage", "zoom", "pan", "zoomIn", "zoomOut", "resetScale2d"}
-HOSTILE = "</script><script>hacked = 1</script><img src=x onerror='hacked = 2'>&amp;\"'\u2028{{ 7 * 7 }}"
+HOSTILE = "<!--<script </script><script>hacked = 1</script><img src=x onerror='hacked = 2'>&amp;\"'\u2028{{ 7 * 7 }}"
 HOSTILE_WALLET = "<a href=javascript:hacked=3>%{x}</a><b onclick='hacked = 4'>${hacked = 5}"
 
 
@@ -193,9 +193,16 @@ def test_the_curve_is_interrupted_where_snapshots_are_missing_and_nowhere_else(
     for name in ("main", "hedge"):
         choose(page, name)
         line = page.run("document.querySelector('.account:not([hidden]) [data-chart=equity]').data[0]")
-        clock = [
-            None if at is None else datetime.fromtimestamp(at / 1000, UTC) - timedelta(hours=9) for at in line["x"]
-        ]
+        assert line["connectgaps"] is False
+        tokyo = [at and datetime.fromisoformat(f"{at}+09:00") for at in line["x"]]
+        clock = [at and at.astimezone(UTC) for at in tokyo]
+        hovered = page.run("""(() => {
+            const chart = document.querySelector(".account:not([hidden]) [data-chart=equity]");
+            Plotly.Fx.hover(chart, [{curveNumber: 0, pointNumber: 0}]);
+            return chart.querySelector(".hoverlayer").textContent;
+        })()""")
+        assert f"{tokyo[0]:%Y-%m-%d %H:%M:%S}" in hovered, "whatever clock the reader has"
+        assert f"{line['text'][0]} USDT" in hovered
         there = {f"{at:%Y-%m-%dT%H:%M:%SZ}": text for at, text in zip(clock, line["text"], strict=True) if at}
         assert there == {slot: total for account, slot, total in snapshots if account == name and total}
         gaps = [gap for gap in told(recorded, "gaps", "--account", name) if gap["gap_from"] < max(there)]
@@ -383,6 +390,14 @@ def test_what_cannot_be_written_is_one_line_with_the_remedy(recorded: Program, t
     assert "--html names another place" in ran.err
     tmp_path.chmod(0o700)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_fails_leaves_the_page_as_it_was(recorded: Program, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("before")
+    ran = recorded.run("report", "--html", str(file), "--account", "nobody")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (78, "", 1)
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("before", [file])
 
 
 def test_a_page_and_a_format_exclude_each_other(recorded: Program, tmp_path: Path) -> None:

@@ -56,13 +56,20 @@ def test_wallets_are_those_at_the_closes_and_add_up_to_them(recorded: Recorded, 
     recorded.snapshot("01-02 20:00", "12", {"spot": "12"})
     recorded.snapshot("01-03 23:00", "7", provenance="imported")
     recorded.snapshot("01-03 23:00", "8", {"spot": "8"}, of=2)
+    recorded.snapshot("01-04 20:00", "3", {"spot": "3"})  # the last one of both
+    recorded.snapshot("01-04 20:00", "4", {"grid": "4"}, of=2)
     recorded.snapshot("01-04 23:00", "7", {"spot": "6"})  # a wallet of it is not known
     found = named(ask())
     assert list(found) == ["a0", "a1", EVERYBODY]
     assert amounts(found["a0"]) == [{"grid": "6", "spot": "4.10"}, {"spot": "12"}, None, None]
-    assert amounts(found["a1"]) == [{"eran": "0", "spot": "5"}, None, {"spot": "8"}, None]
-    assert amounts(found[EVERYBODY]) == [{"grid": "6", "spot": "9.10", "eran": "0"}, None, None, None]
-    assert [row["close_usdt"] for row in found[EVERYBODY].rows] == [Decimal("15.10"), None, Decimal(15), None]
+    assert amounts(found["a1"]) == [{"eran": "0", "spot": "5"}, None, {"spot": "8"}, {"grid": "4"}]
+    assert amounts(found[EVERYBODY]) == [
+        {"grid": "6", "spot": "9.10", "eran": "0"},
+        None,
+        None,
+        {"grid": "4", "spot": "3"},
+    ]
+    assert [row["close_usdt"] for row in found[EVERYBODY].rows] == [Decimal("15.10"), None, Decimal(15), Decimal(7)]
     only = named(ask(account="a1"))
     assert list(only) == ["a1"]
     assert amounts(only["a1"]) == amounts(found["a1"])

@@ -11,6 +11,7 @@
   const DAY = 86400000;
   const PAPER_WIDTH = 655; // of a chart, in CSS pixels, on A4 and on Letter
   const FEW_POINTS = 120;
+  const FEW_PERIODS = 3;
   const PALETTE = ["#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#e69f00", "#999999"];
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   // By default plotly.js offers to send a chart to its maker's cloud: of these charts nothing leaves.
@@ -25,7 +26,8 @@
   // Plotly reads tags in its texts.
   const plain = text => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const signed = text => text.startsWith("-") || !Number(text) ? text : "+" + text;
-  const time = seconds => seconds === null ? null : seconds * 1000;
+  // Wall clocks as text: a number would be an instant, and shown by the reader's own clock.
+  const time = seconds => seconds === null ? null : new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ");
 
   function layout(more, axes) {
     const line = {gridcolor: color("grid"), linecolor: color("line"), zerolinecolor: color("line")};
@@ -44,7 +46,7 @@
   }
 
   const dates = (edges, chart, more) => ({
-    type: "date", range: [edges[0], edges[edges.length - 1]], nticks: chart.clientWidth < 600 ? 4 : 9, tickangle: 0,
+    type: "date", range: [time(edges[0]), time(edges[edges.length - 1])], nticks: chart.clientWidth < 600 ? 4 : 9, tickangle: 0,
     showgrid: false, hoverformat: "%Y-%m-%d %H:%M:%S", showspikes: true, spikemode: "across",
     spikethickness: 1, spikedash: "solid", spikecolor: color("line"), ...more,
   });
@@ -54,15 +56,15 @@
     const x = [], y = [];
     for (let begin = 0, end; begin < high.length; begin = end + 1) {
       for (end = begin; end < high.length && high[end] !== null; end++) {
-        x.push(edges[end], edges[end + 1]);
+        x.push(time(edges[end]), time(edges[end + 1]));
         y.push(high[end], high[end]);
       }
       if (end === begin) continue;
       for (let back = end - 1; back >= begin; back--) {
-        x.push(edges[back + 1], edges[back]);
+        x.push(time(edges[back + 1]), time(edges[back]));
         y.push(low[back], low[back]);
       }
-      x.push(edges[begin], null);
+      x.push(time(edges[begin]), null);
       y.push(high[begin], null);
     }
     return {type: "scatter", mode: "lines", x, y, fill: "toself", line: {width: 0}, hoverinfo: "skip"};
@@ -73,7 +75,7 @@
     hovertemplate: "%{text}<extra></extra>", ...more,
   });
 
-  const middles = edges => edges.slice(1).map((edge, place) => (edge + edges[place]) / 2);
+  const middles = edges => edges.slice(1).map((edge, place) => time((edge + edges[place]) / 2));
 
   function equity(account, chart) {
     const at = account.curve.at.map(time), text = account.curve.usdt;
@@ -81,7 +83,7 @@
     const isLone = place => y[place] !== null && (y[place - 1] ?? null) === null && (y[place + 1] ?? null) === null;
     const few = y.filter(each => each !== null).length <= FEW_POINTS;
     const marked = y.map((value, place) => few || isLone(place) ? value : null);
-    const edges = account.edges.map(time);
+    const edges = account.edges;
     const fallen = account.totals.map(row => number(row[column.drawdown_pct]));
     const said = account.totals.map(row => `${row[column.period]}<br><b>${row[column.drawdown_pct]} %</b>`);
     return [[
@@ -96,14 +98,23 @@
       {...blocks(edges, fallen.map(() => 0), fallen), yaxis: "y2", fillcolor: color("fall")},
       unseen({x: middles(edges), y: fallen, text: said, yaxis: "y2"}),
     ], layout({}, {
-      xaxis: dates(edges, chart, {anchor: "y2"}),
+      xaxis: dates(edges.length > FEW_PERIODS ? edges : around(account.curve.at), chart, {anchor: "y2"}),
       yaxis: {domain: [0.3, 1]},
-      yaxis2: {domain: [0, 0.22], ticksuffix: " %", rangemode: "tozero", nticks: 4, fixedrange: true},
+      yaxis2: {
+        domain: [0, 0.22], ticksuffix: " %", nticks: 4, fixedrange: true,
+        ...(fallen.some(each => each) ? {rangemode: "tozero"} : {range: [-1, 0]}),
+      },
     })];
   }
 
+  // A history of a few hours would be a stroke at the edge of its day.
+  function around(at) {
+    const first = at[0], last = at[at.length - 1], margin = Math.max(1, (last - first) * 0.04);
+    return [first - margin, last + margin];
+  }
+
   function wallets(account, chart) {
-    const edges = account.edges.map(time), {types, usdt} = account.wallets;
+    const edges = account.edges, {types, usdt} = account.wallets;
     const up = usdt.map(each => each && 0), down = usdt.map(each => each && 0);
     const traces = [];
     types.forEach((type, place) => {
@@ -126,19 +137,19 @@
     ].filter(line => line !== null).join("<br>"));
     traces.push(unseen({x: middles(edges), y: up, text: said}));
     return [traces, layout({
-      showlegend: true, legend: {orientation: "h", y: -0.12, yanchor: "top", itemclick: false, itemdoubleclick: false},
+      showlegend: true, legend: {orientation: "h", y: -0.2, yanchor: "top", itemclick: false, itemdoubleclick: false},
     }, {xaxis: dates(edges, chart), yaxis: {fixedrange: true, rangemode: "tozero"}})];
   }
 
   function changes(account, chart) {
-    const edges = account.edges.map(time);
+    const edges = account.edges;
     const text = account.totals.map(row => row[column.change_usdt]);
     const y = text.map(number);
     const said = account.totals.map((row, period) => text[period] && `${row[column.period]}<br><b>${signed(text[period])} USDT</b>`
       + (row[column.change_pct] === null ? "" : `<br>${signed(row[column.change_pct])} %`));
     return [[{
       type: "bar", x: middles(edges), y, text: said, textposition: "none", hovertemplate: "%{text}<extra></extra>",
-      width: edges.slice(1).map((edge, place) => (edge - edges[place]) * (edges.length > 400 ? 1 : 0.8)),
+      width: edges.slice(1).map((edge, place) => (edge - edges[place]) * (edges.length > 400 ? 1000 : 800)),
       marker: {color: y.map(value => color(value < 0 ? "fall" : "rise")), line: {width: 0}},
     }], layout({}, {xaxis: dates(edges, chart), yaxis: {fixedrange: true}})];
   }
