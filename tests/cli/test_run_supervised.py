@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,29 +18,41 @@ from etl.sandbox.rules import BALANCES
 from tests.cli.program import Program, eventually, installed
 from tests.cli.test_run import HOUR, KEYLESS, ONE, accounted_for, at_once, config_of
 
-FED_SECONDS = 0.8
+FED_SECONDS = 1.6
 WATCHED = {"WATCHDOG_USEC": str(int(FED_SECONDS * 1_000_000))}
 
 # What is loaded into the daemon before itself: patience that a test can wait for, and a place to hang in.
-IMPATIENT = """
+PATIENCE_SECONDS = 4.0
+IMPATIENT = f"""
 import pathlib, time
 import etl.liveness as liveness
-liveness.SLOT_SECONDS = liveness.SCHEDULER_SECONDS = liveness.READING_SECONDS = liveness.STORING_SECONDS = 2.5
+liveness.SLOT_SECONDS = liveness.SCHEDULER_SECONDS = {PATIENCE_SECONDS}
+liveness.READING_SECONDS = liveness.STORING_SECONDS = {PATIENCE_SECONDS}
 import etl.daemon
 etl.daemon.PULSE_SECONDS = 1
 
+def is_to_hang():
+    if pathlib.Path("hang").exists():
+        pathlib.Path("hangs").touch()
+        return True
+
 def hanging(call):
     def instead(*arguments, **named):
-        while pathlib.Path("hang").exists():
+        while is_to_hang():
             time.sleep(0.1)
         return call(*arguments, **named)
     return instead
 
 def ending(call):
     def instead(*arguments, **named):
-        if pathlib.Path("hang").exists():
+        if is_to_hang():
             raise SystemExit
         return call(*arguments, **named)
+    return instead
+
+def skipping(call):
+    def instead(*arguments, **named):
+        return None if is_to_hang() else call(*arguments, **named)
     return instead
 """
 
@@ -71,6 +84,11 @@ class Manager:
     def messages(self) -> list[str]:
         """All but the signs of life."""
         return [message for _, message in self.heard if message != "WATCHDOG=1"]
+
+    @property
+    def states(self) -> list[str]:
+        """All but those and what is said of slots."""
+        return [message for message in self.messages if not message.startswith("STATUS=")]
 
     @property
     def fed(self) -> list[float]:
@@ -107,7 +125,7 @@ def test_from_its_start_to_its_end_it_says_what_it_does(program: Program, *, abs
     with managed(program.home, abstract=abstract) as manager:
         with program.daemon(**HOUR, **WATCHED, NOTIFY_SOCKET=manager.address) as daemon:
             eventually(lambda: manager.is_ready and program.recorded())
-            eventually(lambda: len(manager.fed) >= 8)
+            eventually(lambda: len(manager.fed) >= 5)
             assert daemon.stop() == 143
         assert max(later - fed for fed, later in pairwise(manager.fed)) < FED_SECONDS
         first, *others, last = manager.messages
@@ -123,7 +141,7 @@ def test_without_a_watchdog_it_is_not_fed_and_without_a_manager_nothing_is_said(
         for environ in ({}, {**WATCHED, "WATCHDOG_PID": "1"}):
             with program.daemon(**HOUR, **environ, NOTIFY_SOCKET=manager.address) as daemon:
                 eventually(lambda: manager.is_ready)
-                time.sleep(1)
+                time.sleep(FED_SECONDS / 2)
                 daemon.stop()
             assert manager.fed == []
     with program.daemon(**HOUR, **WATCHED, NOTIFY_SOCKET=str(program.home / "nobody")) as daemon:
@@ -139,7 +157,7 @@ def test_it_is_ready_although_bingx_is_down_and_says_so_of_the_slot(program: Pro
         assert not program.failed(), "before the slot is settled"
         eventually(lambda: "failed (unavailable)" in manager.messages[-1])
         fed = len(manager.fed)
-        eventually(lambda: len(manager.fed) > fed + 3)
+        eventually(lambda: len(manager.fed) > fed + 1)
         assert daemon.stop() == 143
 
 
@@ -165,9 +183,10 @@ def test_a_reload_is_told_with_its_time_and_with_what_came_of_it(program: Progra
         for content, said in ((None, "settings and keys read again: 1 accounts, every 1h"), ("x = 1\n", "not taken")):
             if content:
                 config.write_text(content)
-            heard, before = len(manager.messages), time.monotonic_ns() // 1000
+            heard, before = len(manager.states), time.monotonic_ns() // 1000
             daemon.send(signal.SIGHUP)
-            reloading, ready = eventually(lambda: manager.messages[heard : heard + 2][1:] and manager.messages[heard:])  # noqa: B023
+            eventually(lambda: len(manager.states) == heard + 2)  # noqa: B023
+            reloading, ready = manager.states[heard:]
             found = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=([0-9]+)", reloading)
             assert found is not None
             assert before <= int(found[1]) <= time.monotonic_ns() // 1000
@@ -180,7 +199,7 @@ def test_a_manager_that_does_not_listen_costs_no_slot(program: Program) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(str(program.home / "notify"))
         with program.daemon(**ONE, **WATCHED, NOTIFY_SOCKET=str(program.home / "notify")) as daemon:
-            eventually(lambda: len(program.recorded()) >= 8)
+            eventually(lambda: len(program.recorded()) >= 5)
             assert daemon.stop() == 143
     assert accounted_for(program, 1)
 
@@ -190,13 +209,13 @@ def test_a_manager_that_does_not_listen_costs_no_slot(program: Program) -> None:
 
 def test_what_is_stopped_is_not_fed_and_when_it_goes_on_it_is(program: Program, manager: Manager) -> None:
     with program.daemon(**HOUR, **WATCHED, NOTIFY_SOCKET=manager.address) as daemon:
-        eventually(lambda: len(manager.fed) >= 3)
+        eventually(lambda: len(manager.fed) >= 2)
         daemon.send(signal.SIGSTOP)
-        time.sleep(3 * FED_SECONDS)
+        time.sleep(1.5 * FED_SECONDS)
         assert manager.starves()
         daemon.send(signal.SIGCONT)
         fed = len(manager.fed)
-        eventually(lambda: len(manager.fed) >= fed + 3)
+        eventually(lambda: len(manager.fed) >= fed + 2)
         assert daemon.stop() == 143
 
 
@@ -204,7 +223,7 @@ HANGS = {
     "the main thread hangs": "import etl.vigil; etl.vigil.Vigil.look = hanging(etl.vigil.Vigil.look)",
     "the scheduler hangs": "G = etl.daemon.Grid; G.get_next_fire_time = hanging(G.get_next_fire_time)",
     "the scheduler is dead": "G = etl.daemon.Grid; G.get_next_fire_time = ending(G.get_next_fire_time)",
-    "a slot is not begun": "etl.daemon.Daemon._read = lambda self: None",
+    "a slot is not begun": "D = etl.daemon.Daemon; D._read = skipping(D._read)",
     "a reading hangs": "import etl.extract; E = etl.extract.Extraction; E.run = hanging(E.run)",
     "the storekeeper hangs": "import etl.recorder; R = etl.recorder.Recorder; R.store = hanging(R.store)",
     "the storekeeper is dead": "S = etl.daemon.Storekeeper; S._wait = ending(S._wait)",
@@ -225,17 +244,19 @@ def impatient(program: Program, more: str = "") -> dict[str, str]:
     return {**WATCHED, "PYTHONPATH": f"{program.home}:{program.environ['PYTHONPATH']}"}
 
 
-def test_whatever_hangs_the_watchdog_is_not_fed_any_more(tmp_path: Path) -> None:
+def test_whatever_hangs_the_watchdog_is_not_fed_any_more_and_hours_without_a_slot_are_no_hang(tmp_path: Path) -> None:
     def starves(program: Program, manager: Manager, what: str) -> None:
         environ = impatient(program, HANGS[what])
         with program.daemon(**ONE, **environ, NOTIFY_SOCKET=manager.address) as daemon:
-            eventually(lambda: len(manager.fed) >= 3)
+            eventually(lambda: len(manager.fed) >= 2)
             (program.home / "hang").touch()
-            eventually(manager.starves)
+            eventually((program.home / "hangs").exists)
+            time.sleep(PATIENCE_SECONDS + 1)
+            fed = len(manager.fed)
             if what in TOLD:
                 eventually(lambda: f"no sign of life any more: {TOLD[what]}" in daemon.said)
             time.sleep(FED_SECONDS)
-            assert manager.starves(), what
+            assert len(manager.fed) == fed, what
             daemon.send(signal.SIGABRT)
             assert daemon.code() == -signal.SIGABRT
             assert "most recent call first" in daemon.said, "where it hung"
@@ -243,22 +264,24 @@ def test_whatever_hangs_the_watchdog_is_not_fed_any_more(tmp_path: Path) -> None
             assert account.api_key not in daemon.said
             assert account.api_secret not in daemon.said
 
+    def has_nothing_to_do(program: Program, manager: Manager) -> None:
+        """For longer than the patience of any part of it."""
+        environ = {**ONE, "BINGX_ETL_INTERVAL": "1d", **impatient(program)}
+        with program.daemon(**environ, NOTIFY_SOCKET=manager.address) as daemon:
+            eventually(lambda: "slot recorded" in daemon.said and manager.fed)
+            said, fed = len(daemon.lines), len(manager.fed)
+            time.sleep(PATIENCE_SECONDS + 2)
+            eventually(lambda: len(manager.fed) > fed)
+            assert daemon.stop() == 143
+        assert not [line for line in daemon.lines[said + 1 :] if "no sign of life" in line]
+
     calls: list[Callable[[], None]] = []
     with ExitStack() as stack:
+
+        def supervised(name: str) -> tuple[Program, Manager]:
+            program = stack.enter_context(installed(tmp_path / name))
+            return program, stack.enter_context(managed(program.home))
+
         for number, what in enumerate(HANGS):
-            program = stack.enter_context(installed(tmp_path / str(number)))
-            manager = stack.enter_context(managed(program.home))
-            calls.append(lambda program=program, manager=manager, what=what: starves(program, manager, what))  # type: ignore[misc]
-        at_once(*calls)
-
-
-def test_hours_without_a_slot_are_no_hang(program: Program, manager: Manager) -> None:
-    """The patience of each part is shorter here than what is waited for."""
-    environ = impatient(program)
-    with program.daemon(**{**ONE, "BINGX_ETL_INTERVAL": "1d"}, **environ, NOTIFY_SOCKET=manager.address) as daemon:
-        eventually(lambda: len(manager.fed) >= 3)
-        time.sleep(6)
-        assert not manager.starves()
-        assert daemon.stop() == 143
-    assert max(later - fed for fed, later in pairwise(manager.fed)) < FED_SECONDS
-    assert "no sign of life" not in daemon.said
+            calls.append(partial(starves, *supervised(str(number)), what))
+        at_once(*calls, partial(has_nothing_to_do, *supervised("idle")))
