@@ -4,11 +4,12 @@ The reduction is M4 (Jugel and others, 2014): of each bucket of time, the first,
 their own times. A gap within a bucket divides it, and each side keeps its four.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Final, NamedTuple
 
 from etl.report.expected import Grid, expected
@@ -62,8 +63,10 @@ class Curve:
     def __init__(
         self, grids: Sequence[Grid], periods: Sequence[Period], now: datetime, most: int = MOST_POINTS
     ) -> None:
-        """``periods`` are those that are shown, at least one."""
+        """``grids`` are in order of time; ``periods`` are those that are shown, at least one."""
         self._grids = [grid for grid in grids if grid.step is not None]
+        self._beginnings = [grid.begins_at for grid in self._grids]
+        self._ended = 0
         self._begins_at, self._ends_at = periods[0].begins_at, periods[-1].ends_at
         self._ends = [period.ends_at for period in periods]
         self._now = now
@@ -163,7 +166,9 @@ class Curve:
         return slot_at == self._due or bisect_left(self._ends, slot_at) - bisect_left(self._ends, before) <= 1
 
     def _count(self, after: datetime, until: datetime) -> int:
-        missed = expected(self._grids, Period("", after, until), self._now) if after < until else 0
+        # Of hundreds of accounts together there are very many grids, but few at a time.
+        grids = self._grids[self._ended : bisect_right(self._beginnings, until)]
+        missed = expected(grids, Period("", after, until), self._now) if after < until else 0
         self.missed += missed
         self.gaps += missed > 0
         return missed
@@ -195,16 +200,16 @@ class Curve:
 
     def _expect_after(self, slot_at: datetime) -> None:
         """Which slot is due next, and until when those after it follow in the same steps."""
-        after = slot_at + _SECOND
-        coming = (
-            Grid(grid.step, max(grid.begins_at, after), grid.ends_at) for grid in self._grids if grid.ends_at > after
-        )
-        due = min(((grid.first(), grid) for grid in coming if grid.first() < grid.ends_at), default=None)
+        while self._ended < len(self._grids) and self._grids[self._ended].ends_at <= slot_at:
+            self._ended += 1
         self._due = None
-        if due is not None and due[0] <= self._ends_at:
-            self._due, grid = due
-            self._step = timedelta(seconds=grid.step or 1)
-            self._due_before = min(grid.ends_at, self._ends_at + _SECOND)
+        for grid in islice(self._grids, self._ended, None):
+            if self._due is not None and grid.begins_at > self._due:
+                break
+            due = Grid(grid.step, max(grid.begins_at, slot_at + _SECOND), grid.ends_at).first()
+            if due < grid.ends_at and due <= self._ends_at and (self._due is None or due < self._due):
+                self._due, self._step = due, timedelta(seconds=grid.step or 1)
+                self._due_before = min(grid.ends_at, self._ends_at + _SECOND)
 
 
 class Traced(Series):

@@ -27,14 +27,14 @@ HOSTILE = "<!--<script </script><script>hacked = 1</script><img src=x onerror='h
 HOSTILE_WALLET = "<a href=javascript:hacked=3>%{x}</a><b onclick='hacked = 4'>${hacked = 5}"
 
 
-def fill(url: str) -> None:
-    """Three months of two accounts with gaps, wallets, and what takes no part; the second one begins later."""
+def fill(url: str, days: int = DAYS) -> None:
+    """Months of two accounts with gaps, wallets, and what takes no part; the second one begins later."""
     recorded = Recorded(url)
     names = {1: "main", 2: "hedge"}
     with recorded.at_once():
         for key, name in names.items():
-            recorded.account(name, (21_600, START + STEP * (1 if key == 1 else 61), START + STEP * (DAYS * 4 - 3)))
-        for number in range(1, DAYS * 4 - 3):
+            recorded.account(name, (21_600, START + STEP * (1 if key == 1 else 61), START + STEP * (days * 4 - 3)))
+        for number in range(1, days * 4 - 3):
             slot_at = START + STEP * number
             for key in names:
                 if (key == 2 and number < 61) or number % 83 < key or 150 < number < 170:
@@ -344,7 +344,7 @@ def test_the_page_is_the_same_from_both_databases(program: Program, new_database
     pages = []
     for dialect in ("sqlite", "postgresql"):
         url = new_database(dialect)
-        fill(url)
+        fill(url, 30)
         ran = program.run("report", "--html", "page.html", *UNTIL, BINGX_ETL_DATABASE_URL=url)
         assert ran.code == 0, ran.err
         pages.append(
