@@ -54,6 +54,7 @@ class Loader:
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
 
+        It hears first of what is put back into an older database, of which ``entry.kept`` is true.
         ``unspooled`` are outcomes that the disk refused. Raises TryAgain where the store cannot take anything now:
         what is not reported then still waits.
         """
@@ -63,27 +64,27 @@ class Loader:
                 try:
                     self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=is_checked))
                 except HistoryIsOlder as older:
-                    self._refill(older, discarding)
+                    self._refill(older, discarding, report)
                     self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=True))
                 is_checked = True
 
-    def refill(self) -> None:
+    def refill(self, *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Put back what the database lacks of what is kept, though nothing may wait; any load does that first."""
         try:
             self._at_head(self._look)
         except HistoryIsOlder as older:
             with _Discarding(self.spool, self.retention) as discarding:
-                self._refill(older, discarding)
+                self._refill(older, discarding, report)
 
     def _look(self) -> None:
         with self.store.transaction() as transaction:
             if self.retention is not None:
                 require_not_older(transaction, self.retention)
 
-    def _refill(self, older: HistoryIsOlder, discarding: "_Discarding") -> None:
+    def _refill(self, older: HistoryIsOlder, discarding: "_Discarding", report: Callable[[Loaded], None]) -> None:
         if self.retention is None:
             return
-        refilled = Refilled(older)
+        refilled = Refilled(older, report)
         for batch in _batches(kept_entries(self.store, self.retention, older.begun_at)):
             self._load_batch(batch, refilled, discarding, is_checked=True)
         refilled.tell()

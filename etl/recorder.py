@@ -186,6 +186,8 @@ class Recorder:
 
         def report(loaded: Loaded) -> None:
             progress(1)
+            if loaded.entry.kept:
+                return  # it was told of when it was stored
             if loaded.snapshot is not None and loaded.waits is None:
                 stored.note(loaded.snapshot)
             if loaded.entry.name in ours:

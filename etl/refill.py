@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -87,6 +87,7 @@ class Refilled:
     """What became of the kept outcomes, to be told in one line."""
 
     older: HistoryIsOlder
+    report: Callable[[Loaded], None]
     outcomes: int = 0
     first: datetime | None = None
     until: datetime | None = None
@@ -95,6 +96,7 @@ class Refilled:
 
     def __call__(self, loaded: Loaded) -> None:
         """One more."""
+        self.report(loaded)
         slot_at = loaded.entry.outcome.slot_at
         self.step = timedelta(seconds=loaded.entry.outcome.interval_seconds)
         self.outcomes += 1

@@ -58,7 +58,7 @@ class House:
             self.spool.put(outcomes)
         loaded: list[Loaded] = []
         self.loader(into).load(report=loaded.append)
-        return loaded
+        return [each for each in loaded if not each.entry.kept]
 
     def loader(self, into: str | None = None) -> Loader:
         """One that has just begun."""
@@ -145,10 +145,13 @@ def test_nothing_has_to_wait_for_it(house: House, older: Callable[[House], str])
     backup = older(house)
     house.load(slot(1))
     wanted = house.told()
-    house.loader(backup).refill()
+    loaded: list[Loaded] = []
+    house.loader(backup).refill(report=loaded.append)
+    assert len(loaded) == 2, "each is a sign of life"
     assert house.told(backup) == wanted
-    house.loader(backup).refill()
+    house.loader(backup).refill(report=loaded.append)
     assert house.told(backup) == wanted
+    assert len(loaded) == 2
 
 
 def test_a_program_that_has_just_been_started_knows_as_much(house: House, older: Callable[[House], str]) -> None:

@@ -73,6 +73,8 @@ def load() -> int:
 
         def report(result: Loaded) -> None:
             # Of those that are stored only their number is kept: after an outage there are very many.
+            if result.entry.kept:
+                return
             if result.waits:
                 waits.add(f"{result.entry.outcome.account} waits: {result.waits}")
             elif result.quarantined and result.failure:

@@ -34,7 +34,7 @@ from etl.model import (
     Snapshot,
     Status,
 )
-from etl.store import Added, Store
+from etl.store import Added, Mark, Store
 from tests.fakes import FakeStore
 
 SLOT = datetime(2026, 11, 22, 15, 20, tzinfo=UTC)
@@ -163,6 +163,33 @@ def wallets_of(house: House, first: datetime, last: datetime) -> list[CompleteWa
     with house.store.transaction() as transaction:
         main = transaction.accounts({"main": Environment.LIVE})["main"]
         return transaction.complete_wallets({main.id: (first, last)})[main.id]
+
+
+# --- the history as a whole ---
+
+
+def test_a_history_knows_when_it_was_begun_and_what_it_has(house: House) -> None:
+    """So that one that is older than what was stored is noticed: an imported snapshot is none that was stored."""
+    first, second = SLOT, SLOT + STEP
+    with house.store.transaction() as transaction:
+        assert transaction.begun_at() == (None, False)
+        assert transaction.last_slot() is None
+        of_nobody = Mark(1, first, is_snapshot=True)
+        assert transaction.begun_at(of_nobody) == (None, False)
+    add(house, a_snapshot(), imported({"spot": "1"}, slot_at=second))
+    fail(house, a_failure(slot_at=second))
+    with house.store.transaction() as transaction:
+        main = transaction.accounts({"main": Environment.LIVE})["main"]
+        transaction.accounts({"another": Environment.LIVE})
+
+        def has(slot_at: datetime, *, is_snapshot: bool) -> tuple[datetime | None, bool]:
+            return transaction.begun_at(Mark(main.id, slot_at, is_snapshot=is_snapshot))
+
+        assert has(first, is_snapshot=True) == (main.created_at, True)
+        assert has(first, is_snapshot=False) == (main.created_at, False)
+        assert has(second, is_snapshot=True) == (main.created_at, False)
+        assert has(second, is_snapshot=False) == (main.created_at, True)
+        assert transaction.last_slot() == second
 
 
 # --- snapshots ---
