@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.mutants.table import ROOT, Mutant
 
 # What the tests need of a checkout.
-PARTS = ("etl", "tests", "migrations", "alembic.ini", "pyproject.toml", "README.md")
+PARTS = ("etl", "tests", "migrations", "deploy", "alembic.ini", "pyproject.toml", "README.md")
 # One that makes a test hang is killed by the test's own timeout; this is for what would outlive even that.
 LONGEST_TEST_SECONDS, LONGEST_TRIAL_SECONDS = 30, 300
 PYTEST = (
