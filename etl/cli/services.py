@@ -50,7 +50,10 @@ def _installation(chosen: Settings) -> Installation:
         credentials={**credentials, **{name: ETC / name for name in secret}},
         credential_settings=tuple(secret),
         settings={name: text for name, text in given.items() if name not in {"state_dir", *secret}},
-        reads=(chosen.ca_bundle,) if chosen.ca_bundle else (),
+        reads=(
+            *([chosen.ca_bundle] if chosen.ca_bundle else []),
+            *([Path(chosen.on_change[0])] if chosen.on_change else []),
+        ),
         writes=(file.parent,) if file is not None and "database_url" in given else (),
         writes_of_others=(Path(given["metrics_textfile"]).absolute().parent,) if "metrics_textfile" in given else (),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from etl.cli.init import init
+from etl.ops.units import Installation, units
 from tests.cli.program import Program, Ran
 from tests.deployed import analyze, words
 from tests.installation import install
@@ -231,6 +232,19 @@ def test_what_lies_elsewhere_may_be_written_to_and_nothing_else(program: Program
     assert "install -d -m 700 -o bingx-etl '/srv/bingx etl'" in ran.err
     assert "install -d -m 700 -o bingx-etl /data/100%\n" in ran.err
     assert analyze("verify", "--man=no", *(program.home / "units" / name for name in UNITS)) == (0, "")
+
+
+def test_what_of_a_home_the_services_need_they_see_and_nothing_else() -> None:
+    home = Path("/home/somebody/.local/share/pipx/venvs/bingx-etl")
+    command = Path("/root/bin/tell-me")
+    parts = (home, Path("/usr"), home / "lib")
+    here = Installation(home / "bin" / "bingx-etl", parts, 300, reads=(command, Path("/etc/ssl/mine.pem")))
+    text = units(here)["bingx-etl.service"]
+    assert words(text, "ProtectHome") == ["tmpfs"]
+    assert words(text, "BindReadOnlyPaths") == [str(home), str(home / "lib"), str(command)]
+    there = Installation(Path("/opt/x/bin/bingx-etl"), (Path("/opt/x"), Path("/usr")), 300)
+    text = units(there)["bingx-etl.service"]
+    assert (words(text, "ProtectHome"), words(text, "BindReadOnlyPaths")) == (["yes"], [])
 
 
 def test_the_commands_that_come_next_are_commands_of_a_shell(program: Program) -> None:
