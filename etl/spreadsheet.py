@@ -68,8 +68,7 @@ def read_totals(lines: Iterable[tuple[int, str]], account: str, habits: Habits, 
         if moment in seen:
             raise at_line(number, f"the same time as in line {seen[moment]}")
         seen[moment] = number
-        decimal = habits.decimal or ("." if separator == "," else None)
-        yield Incoming(number, total_only(account, moment, parse_total(filled[1], decimal, number)))
+        yield Incoming(number, total_only(account, moment, parse_total(filled[1], habits.decimal, number)))
 
 
 def parse_time(text: str, habits: Habits, line: int) -> datetime:

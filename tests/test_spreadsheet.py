@@ -89,11 +89,13 @@ def test_a_date_that_could_be_two_is_refused_until_somebody_says_which(dates: st
 
 
 def test_a_total_that_could_be_two_is_refused_until_somebody_says_which() -> None:
-    for text in ("2025-12-31;1.234\n", "2025-12-31\t-1,234\n"):
+    # What divides the columns tells nothing: a German sheet, saved on the web, has commas there and in its numbers.
+    for text in ("2025-12-31;1.234\n", "2025-12-31\t-1,234\n", "31.12.2025,1.234\n", '2025-12-31,"12,345"\n'):
         assert "could mean two numbers: say by --decimal" in why_not(text)
     assert totals("2025-12-31;1.234\n", Habits(UTC, decimal=",")) == [("2026-01-01T00:00:00.000Z", "1234")]
     assert totals("2025-12-31;1.234\n", Habits(UTC, decimal=".")) == [("2026-01-01T00:00:00.000Z", "1.234")]
-    assert totals("2025-12-31,1.234\n")[0][1] == "1.234", "where commas divide columns, a point is before the fraction"
+    assert totals('31.12.2025,"1234,5"\n')[0][1] == "1234.5"
+    assert totals('2025-12-31,"12,345"\n', Habits(UTC, decimal=","))[0][1] == "12.345"
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,16 @@
 """``export``: the balances to stdout, as a file that a spreadsheet opens and ``import`` reads."""
 
 import sys
-from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from datetime import datetime
 
 import click
 
 from etl.bootstrap import build_export
+from etl.cli.bound import Bound
 from etl.cli.command import Command, settings
 from etl.cli.progress import progress_of
 from etl.cli.streams import Descriptor
-from etl.grid import parse_instant
 from etl.portable import WRITERS
-
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-
-
-class Bound(click.ParamType[datetime]):
-    """The first or the last slot of a range: an instant, or a day in UTC, which begins after its midnight."""
-
-    name = "time"
-
-    def __init__(self, *, is_end: bool) -> None:
-        self._is_end = is_end
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 - click's own
-        """A day runs from midnight, exclusive, to the next one, inclusive, as in every view and report."""
-        try:
-            if len(value) != len("2026-12-31"):
-                return parse_instant(value)
-            midnight = datetime.combine(datetime.strptime(value, "%Y-%m-%d").date(), time(), UTC)  # noqa: DTZ007 - a date
-            return midnight + (DAY if self._is_end else SECOND)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: write 2026-12-31, or 2026-12-31T23:00:00Z", param, ctx)
 
 
 @click.command(cls=Command, short_help="The balances as CSV or JSON lines, to stdout.")

@@ -1,39 +1,24 @@
 """``gaps``: what is missing, and why."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time
+from datetime import datetime
 from typing import Any
 
 import click
 
 from etl.bootstrap import build_history
+from etl.cli.bound import Bound
 from etl.cli.command import Command, settings
 from etl.cli.exits import Exit
 from etl.cli.output import format_option, write
-from etl.grid import parse_instant
 
 GAPS = ("account", "gap_from", "gap_to", "missed", "reason")
 
 
-class Moment(click.ParamType[datetime]):
-    """A day, or an instant with a time zone, as an aware UTC datetime."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 - click's own
-        """``2026-12-31`` is its midnight in UTC."""
-        try:
-            if len(value) == len("2026-12-31"):
-                return datetime.combine(datetime.strptime(value, "%Y-%m-%d").date(), time(), UTC)  # noqa: DTZ007 - a date
-            return parse_instant(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-12-31, or 2026-12-31T23:00:00Z", param, ctx)
-
-
 def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--until", type=Moment(), help="Up to this day or instant (UTC)."),
-        click.option("--since", type=Moment(), help="From this day or instant (UTC)."),
+        click.option("--until", type=Bound(is_end=True), help="Up to this day or instant (UTC), itself included."),
+        click.option("--since", type=Bound(is_end=False), help="From this day or instant on (UTC)."),
         click.option("--account", metavar="NAME", help="Only this account."),
     ):
         command = option(command)

@@ -69,7 +69,7 @@ def rows(ran: Ran) -> list[dict[str, Any]]:
 
 
 def test_gaps_are_told_with_their_reasons_and_are_an_exit_code(recorded: Program) -> None:
-    ran = recorded.run("gaps", "--account", "main", "--until", "2026-01-13", "--format", "json")
+    ran = recorded.run("gaps", "--account", "main", "--until", "2026-01-12", "--format", "json")
     assert (ran.code, ran.err) == (1, "")
     assert rows(ran) == [
         {
@@ -101,18 +101,34 @@ def test_gaps_are_told_with_their_reasons_and_are_an_exit_code(recorded: Program
     assert len(table.out.splitlines()) == 2
     assert "unavailable" in table.out
     later = recorded.run(
-        "gaps", "--account", "main", "--since", "2026-01-11T06:00:01Z", "--until", "2026-01-13", "--format", "json"
+        "gaps", "--account", "main", "--since", "2026-01-11T06:00:01Z", "--until", "2026-01-12", "--format", "json"
     )
     assert [gap["gap_from"] for gap in rows(later)] == ["2026-01-11T12:00:00Z", "2026-01-12T06:00:00Z"]
     ran = recorded.run("gaps", "--account", "main", "--until", "2026-01-11T05:59:59Z", "--format", "csv")
     assert (ran.code, len(ran.out.splitlines()), ran.err) == (0, 1, "no gaps\n")
 
 
+def test_a_day_is_asked_for_whole_from_after_its_midnight_to_the_next_one(recorded: Program) -> None:
+    def begins(*arguments: str) -> list[str]:
+        return [
+            gap["gap_from"] for gap in rows(recorded.run("gaps", "--account", "main", *arguments, "--format", "json"))
+        ]
+
+    eleventh = ["2026-01-11T06:00:00Z", "2026-01-11T12:00:00Z"]
+    assert begins("--since", "2026-01-11", "--until", "2026-01-11") == eleventh
+    assert begins("--until", "2026-01-11") == eleventh
+    assert recorded.run("gaps", "--account", "main", "--until", "2026-01-10").code == 0
+    twelfth = "2026-01-12T06:00:00Z"  # to 2026-01-13T00:00:00Z, the last slot of the 12th
+    assert begins("--since", "2026-01-12", "--until", "2026-01-12") == [twelfth]
+    assert twelfth not in begins("--since", "2026-01-13")
+    assert begins("--until", "9999-12-31")[:3] == [*eleventh, twelfth]
+
+
 def test_an_account_never_heard_of_and_a_time_that_is_none_are_told(recorded: Program) -> None:
     ran = recorded.run("gaps", "--account", "nobody")
     assert (ran.code, ran.out, len(ran.err.splitlines())) == (78, "", 1)
     assert "bingx-etl account list" in ran.err
-    for time in ("2026-02-30", "yesterday", "2026-01-01T00:00:00", "10.01.2026"):
+    for time in ("2026-02-30", "yesterday", "2026-01-01T00:00:00", "10.01.2026", "0001-01-01T00:00:00+12:00"):
         ran = recorded.run("gaps", "--since", time)
         assert (ran.code, ran.out) == (2, "")
         assert "2026-12-31T23:00:00Z" in ran.err
