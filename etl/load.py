@@ -70,6 +70,8 @@ class Loader:
 
     def refill(self, *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Put back what the database lacks of what is kept, though nothing may wait; any load does that first."""
+        if self.retention is None or self.retention.last() is None:
+            return
         try:
             self._at_head(self._look)
         except HistoryIsOlder as older:

@@ -182,3 +182,8 @@ def test_a_new_database_is_not_filled_with_what_was_stored_in_another(program: P
     for _ in range(2):
         in_new_slot(program)
     assert len(program.recorded()) == 2
+
+
+def test_where_nothing_was_ever_stored_no_database_is_asked(program: Program) -> None:
+    assert program.run("spool", "load").code == 0
+    assert not program.state.exists()
