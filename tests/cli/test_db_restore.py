@@ -3,9 +3,10 @@
 import secrets
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,20 @@ class Backups:
         self._copy_database(self._database, self._name)
         self._made.callback(self._run, "DROP DATABASE IF EXISTS {}", self._name)
 
-    def put_back(self) -> None:
-        """In one step, whoever records."""
-        if self._program.database_url.startswith("sqlite"):
+    def put_back(self, *, by_restore: bool = False) -> None:
+        """In one step, whoever records: SQLite's file moved there, or written over by its ``.restore``."""
+        if by_restore and self._program.database_url.startswith("sqlite"):
+            with closing(sqlite3.connect(self._copy)) as source, closing(sqlite3.connect(self._database)) as there:
+                source.backup(there)
+        elif self._program.database_url.startswith("sqlite"):
             shutil.copy(self._copy, self._copy.with_name("restored.db"))
             self._copy.with_name("restored.db").replace(self._database)
-            return
-        self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false", self._database)
-        self._end_sessions(self._database)
-        self._run("ALTER DATABASE {} RENAME TO {}", self._database, f"{self._name}_old")
-        self._made.callback(self._run, "DROP DATABASE {} WITH (FORCE)", f"{self._name}_old")
-        self._run("ALTER DATABASE {} RENAME TO {}", self._name, self._database)
+        else:
+            self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false", self._database)
+            self._end_sessions(self._database)
+            self._run("ALTER DATABASE {} RENAME TO {}", self._database, f"{self._name}_old")
+            self._made.callback(self._run, "DROP DATABASE {} WITH (FORCE)", f"{self._name}_old")
+            self._run("ALTER DATABASE {} RENAME TO {}", self._name, self._database)
 
     def _copy_database(self, source: str, target: str) -> None:
         self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false", source)
@@ -136,7 +140,7 @@ def test_a_daemon_that_goes_on_puts_back_what_an_older_backup_lacks(anywhere: Pr
         eventually(lambda: len(anywhere.recorded()) >= 5)
         last = anywhere.recorded()[-1]
         wanted = told(anywhere, last)
-        backups.put_back()
+        backups.put_back(by_restore=True)
         eventually(lambda: anywhere.recorded()[-1] > last + 1)
         assert told(anywhere, last) == wanted
         daemon.send(signal.SIGKILL)
