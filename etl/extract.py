@@ -80,7 +80,12 @@ class Extraction:
 
     def run(self, accounts: Iterable[str]) -> None:
         """Ask for every account until each has its outcome."""
-        names = list(accounts)
+        try:
+            self._run(list(accounts))
+        finally:
+            self._let_go(self._asking.under_way())
+
+    def _run(self, names: list[str]) -> None:
         self._aside = logging.INFO if len(names) <= FEW_ACCOUNTS else logging.DEBUG
         random.shuffle(names)  # so that a slot too short for all does not always miss the same ones
         self._keep_all(outcome for name in names if (outcome := self._admit(name)))
@@ -138,11 +143,13 @@ class Extraction:
             due.append(entry)
         if not due:
             return
-        free, self._free_at = self._plan.limiter.take_some(self._clock.monotonic(), len(due))
+        counted_at = self._clock.monotonic()
+        free, self._free_at = self._plan.limiter.take_some(counted_at, len(due))
         for entry in due[free:]:
             heapq.heappush(self._waiting, entry)
         for _, _, job in due[:free]:
             job.attempts += 1
+            job.counted_at = counted_at
             job.first_at = job.first_at or self._clock.now()
             self._send(job, now, partial(self._asker.ask, job))
 
@@ -157,11 +164,18 @@ class Extraction:
         """What the next answers to arrive come to."""
         if self._waiting and len(self._asking) < MAX_WORKERS:
             timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
-        for key, value in self._asking.wait(timeout):
+        answers = self._asking.wait(timeout)
+        self._let_go(key for key, _ in answers)
+        for key, value in answers:
             if isinstance(key, Question):
                 key.settle(value)
             else:
                 yield from self._settle(key, value)
+
+    def _let_go(self, keys: Iterable[Job | Question]) -> None:
+        """Nobody waits for their answers any more: the limiter is told."""
+        if counted := [key.counted_at for key in keys if isinstance(key, Job)]:
+            self._plan.limiter.answered(counted, self._clock.monotonic())
 
     # What it means
 

@@ -45,6 +45,7 @@ class Job:
     started_at: datetime = field(init=False)
     _started: float = field(init=False)
     attempts: int = 0
+    counted_at: float = 0.0  # by the limiter, of the monotonic clock
     skewed: bool = False
     first_at: datetime | None = None
     trouble: Trouble | None = None

@@ -71,6 +71,7 @@ def test_taken_together_they_are_no_more_than_one_by_one(requests: int, asked: l
     for pause, wanted in asked:
         now += pause
         taken, free_at = together.take_some(now, wanted)
+        together.answered([now] * taken, now)
         assert taken == sum(apart.take(now) == now for _ in range(wanted))
         assert (free_at == now) == (taken == wanted)
         assert free_at == now or free_at == apart.take(now)
@@ -105,3 +106,52 @@ def test_processes_that_count_at_the_same_moment_take_turns(tmp_path: Path) -> N
         fcntl.flock(other, fcntl.LOCK_UN)
         thread.join(10)
     assert turns == ["let go", "taken"]
+
+
+# --- requests that take their time ----------------------------------------------------------------------------------
+
+
+def test_a_request_that_was_long_under_way_is_counted_from_its_answer_on(tmp_path: Path) -> None:
+    window, other = (SlidingWindow(2, 10, tmp_path / "limit") for _ in range(2))
+    assert window.take_some(1.0, 2) == (2, 1.0)
+    window.answered([1.0], 1.2)
+    window.answered([1.0], 3.0)
+    assert other.take_some(11.4, 2) == (1, 3.0 + window.seconds)
+    assert other.take_some(13.4, 1) == (1, 13.4)
+
+
+def test_a_request_that_nobody_has_answered_for_a_whole_window_still_counts() -> None:
+    window = SlidingWindow(2, 10)
+    assert window.take_some(1.0, 2) == (2, 1.0)
+    window.answered([1.0], 1.1)
+    free, again_at = window.take_some(12.0, 2)
+    assert (free, again_at > 12.0) == (1, True)
+    window.answered([1.0], 13.0)
+    assert window.take_some(14.0, 1) == (0, 12.0 + window.seconds)
+    assert window.take_some(22.4, 2)[0] == 0
+    window.answered([12.0], 22.5)
+    assert window.take_some(23.4, 2)[0] == 1
+
+
+@given(
+    st.integers(1, 9),
+    st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9), st.floats(0, 30), st.floats(0, 1)), min_size=1, max_size=60),
+)
+def test_however_long_requests_are_under_way_no_window_of_the_exchange_sees_more(
+    requests: int, bursts: list[tuple[float, int, float, float]]
+) -> None:
+    """Each arrives somewhere between the moment in which it is counted and its answer."""
+    window, now = SlidingWindow(requests, 10), 0.0
+    under_way: list[tuple[float, float]] = []
+    arrived: list[float] = []
+    for pause, wanted, seconds, share in bursts:
+        now += pause
+        while under_way and under_way[0][0] <= now:
+            window.answered([under_way[0][1]], under_way[0][0])
+            under_way.pop(0)
+        free, _ = window.take_some(now, wanted)
+        arrived += [now + seconds * share] * free
+        under_way = sorted([*under_way, *[(now + seconds, now)] * free])
+    arrived.sort()
+    for first, later in zip(arrived, arrived[requests:], strict=False):
+        assert later - first >= 10 - 1e-6
