@@ -7,7 +7,7 @@ names the setting and where its value came from, and never quotes a value that m
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -132,18 +132,25 @@ class PingSettings:
 
 def read_ping_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> PingSettings | None:
     """As much of the settings as it takes to tell that others are wrong; None where that is among the wrong."""
+    found = _read_some(("ping_url", "proxy", "ca_bundle"), config, environ)
+    return None if found is None else PingSettings(found["ping_url"], found["proxy"], found["ca_bundle"])
+
+
+def read_log_format(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """The same for the log."""
+    found = _read_some(("log_format",), config, environ)
+    return "text" if found is None else found["log_format"]
+
+
+def _read_some(names: Iterable[str], config: Path | None, environ: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         config_file, document = _read_config(config, environ)
     except (SettingsError, OSError):
         config_file, document = None, {}
     try:
-        found = {
-            name: _parse(BY_NAME[name], *_text(BY_NAME[name], document, config_file, environ))
-            for name in ("ping_url", "proxy", "ca_bundle")
-        }
+        return {name: _parse(BY_NAME[name], *_text(BY_NAME[name], document, config_file, environ)) for name in names}
     except (SettingsError, OSError):
         return None
-    return PingSettings(found["ping_url"], found["proxy"], found["ca_bundle"])
 
 
 def harmless_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from etl.cli.command import LazyGroup
-from etl.cli.exits import Exit, most_needing
+from etl.cli.exits import Exit, most_needing, verdict
 from etl.cli.streams import patient_streams
 from etl.errors import EtlError
 from etl.logs import configure, redacted
@@ -104,13 +104,11 @@ def invoke(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
-    except EtlError as error:
-        return _say(str(error), error.exit_code)
-    except OSError as error:
-        return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", Exit.DISK)
-    except Exception:  # noqa: BLE001 - the last one: what nobody foresaw still ends in one line
-        sys.stderr.write(redacted(traceback.format_exc()))
-        return _say("this is a bug: please report the lines above. What was read is safe in the spool", Exit.BUG)
+    except Exception as error:  # noqa: BLE001 - the last one: what nobody foresaw still ends in one line
+        if not isinstance(error, EtlError | OSError):
+            sys.stderr.write(redacted(traceback.format_exc()))
+        code, text = verdict(error)
+        return _say(text, code)
     return int(result or 0)
 
 

@@ -1,14 +1,21 @@
 """What every command has: ``--config``, and code that is imported only when it is called."""
 
+import logging
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from etl.errors import SettingsError
+from etl.cli.exits import verdict
+from etl.errors import EtlError, SettingsError
 from etl.logs import configure
-from etl.settings import Settings, read_settings
+from etl.settings import Settings, read_log_format, read_settings
+
+log = logging.getLogger(__name__)
+
+ENDED = "ended"
 
 CONFIG = "etl.config"
 
@@ -34,6 +41,25 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.append(_config_option())
+
+
+class LoggedCommand(Command):
+    """A command that keeps a log: where nobody is looking, what ends it is an event of that, not a line for people."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        """Run it; its exit code."""
+        configure(read_log_format(ctx.meta.get(CONFIG)))
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if sys.stderr.isatty():
+                raise
+            code, text = verdict(error)
+            trace = None if isinstance(error, EtlError | OSError) else error
+            log.error(ENDED, extra={"fields": {"exit_code": code, "text": text}}, exc_info=trace)
+            return code
 
 
 class Group(click.Group):

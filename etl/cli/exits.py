@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from etl.errors import EtlError
 from etl.model import Reason
 
 if TYPE_CHECKING:  # every command needs exit codes, and few record
@@ -59,6 +60,15 @@ def most_needing(codes: Iterable[int]) -> int:
     """The code that most needs a person; 0 where nothing does."""
     given = set(codes)
     return next((code for code in BY_NEED if code in given), Exit.DONE)
+
+
+def verdict(error: Exception) -> tuple[int, str]:
+    """The exit code of an error that ends a command, and what to say of it."""
+    if isinstance(error, EtlError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError):
+        return Exit.DISK, f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return Exit.BUG, "this is a bug: please report what is said of it. What was read is safe in the spool"
 
 
 def code_of(slots: "Sequence[Slot]", stored: "Stored") -> int:

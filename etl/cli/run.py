@@ -12,7 +12,7 @@ import click
 
 from etl.absence import Absence
 from etl.bootstrap import build_recorder, metrics_told
-from etl.cli.command import CONFIG, Command, read_settings_of, settings
+from etl.cli.command import CONFIG, LoggedCommand, read_settings_of, settings
 from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, others_of
 from etl.errors import SettingsError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etl.daemon import Crew
 
 
-@click.command(cls=Command, short_help="The daemon: record every slot, until told to stop.")
+@click.command(cls=LoggedCommand, short_help="The daemon: record every slot, until told to stop.")
 def run() -> None:
     """Record every slot, until told to stop.
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from etl.bootstrap import build_recorder
-from etl.cli.command import Command, settings
+from etl.cli.command import LoggedCommand, settings
 from etl.cli.exits import code_of
 from etl.cli.interruption import Interruption
 from etl.cli.progress import progress_of
@@ -26,7 +26,7 @@ from etl.watchers import Watchers
 log = logging.getLogger(__name__)
 
 
-@click.command(cls=Command, short_help="Record the present slot of every account, once.")
+@click.command(cls=LoggedCommand, short_help="Record the present slot of every account, once.")
 @click.option(
     "--account", "names", metavar="NAME", multiple=True, help="Only this account; may be given several times."
 )

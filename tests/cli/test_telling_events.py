@@ -93,7 +93,8 @@ def test_every_line_is_an_event_that_is_documented_whatever_bingx_and_libraries_
     recorded = named(events, "slot recorded")
     assert list(recorded[0])[3:10] == ["account", "slot_at", "outcome", "reason", "attempts", "latency_ms", "stored"]
     assert {event["outcome"] for event in recorded} == {"failed", "complete"}
-    assert len({event["slot_at"] for event in recorded}) == len(recorded)
+    first = [event["slot_at"] for event in recorded if "duplicate" not in event]
+    assert len(set(first)) == len(first)
     library = named(events, "library")
     assert 'not a=b\nbut "***" signature=***' in [event["text"] for event in library]
     assert any(event["logger"] == "py.warnings" and "says ***" in event["text"] for event in library)
@@ -117,3 +118,27 @@ def test_amounts_and_uids_are_in_the_log_only_where_they_were_asked_for(program:
     assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", event["total_usdt"])
     ran = program.run("snapshot", BINGX_ETL_LOG_PRIVATE="maybe")
     assert (ran.code, "log_private" in ran.err) == (78, True)
+
+
+@pytest.mark.parametrize("command", ["snapshot", "run"])
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_ends_it_is_an_event_too_even_where_the_settings_are_wrong(
+    program: Program, command: str, log_format: str
+) -> None:
+    config = program.home / "config.toml"
+    config.write_text(f'log_format = "{log_format}"\ninterval = "a \\"week\\""\n')
+    ran = program.run("--config", str(config), command, BINGX_ETL_INTERVAL=None)
+    [event] = read(log_format, ran.err)
+    assert ran.code == 78
+    assert (event["event"], event["level"], str(event["exit_code"])) == ("ended", "error", "78")
+    assert event["text"].startswith("interval 'a \"week\"' (")
+
+
+def test_so_is_a_bug_with_its_traceback(tmp_path: Path, program: Program) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from etl.recorder import Recorder\nRecorder.record = lambda *_: 1 / 0\n"
+    )
+    ran = program.run("snapshot", PYTHONPATH=f"{tmp_path}:{program.environ['PYTHONPATH']}")
+    [event] = read("text", ran.err)
+    assert (ran.code, event["event"], event["exit_code"]) == (70, "ended", "70")
+    assert event["traceback"].endswith("ZeroDivisionError: division by zero")
