@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from etl.grid import instant_text, slot_text
+from etl.portable import safe_cell
 
 FORMATS = ("table", "json", "csv")
 # Wide enough for any row: a figure that is cut looks like another one, so a narrow terminal wraps lines itself.
@@ -15,13 +16,16 @@ WIDTH = 10_000
 
 
 def render(rows: Sequence[Mapping[str, object]], columns: Sequence[str], form: str, *, terminal: bool = False) -> str:
-    """The rows in one of :data:`FORMATS`, with a newline at the end; a table or CSV without rows has its header."""
+    """The rows in one of :data:`FORMATS`, with a newline at the end; a table or CSV without rows has its header.
+
+    In CSV, a name that a spreadsheet would take for a formula has an apostrophe before it, as in an export.
+    """
     if form == "json":
         return json.dumps([{name: plain(row[name]) for name in columns} for row in rows], indent=1) + "\n"
     if form == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows(
-            [columns, *([_text(row[name]) for name in columns] for row in rows)]
+            [columns, *([_cell(row[name]) for name in columns] for row in rows)]
         )
         return out.getvalue()
     texts = [[_short(row[name]) for name in columns] for row in rows]
@@ -51,6 +55,10 @@ def _is_number(rows: Sequence[Mapping[str, object]], name: str) -> bool:
 def _short(value: object) -> str:
     """For people: a ratio to four digits. Amounts are no floats, and keep all of theirs."""
     return f"{value:.4f}".rstrip("0").removesuffix(".") if isinstance(value, float) else _text(value)
+
+
+def _cell(value: object) -> str:
+    return safe_cell(value) if isinstance(value, str) else _text(value)
 
 
 def _text(value: object) -> str:

@@ -86,6 +86,11 @@ def test_a_terminal_gets_a_bold_head_and_nobody_else() -> None:
     assert "\x1b" not in render([ROW], COLUMNS, "csv", terminal=True)
 
 
+def test_a_name_is_no_formula_in_csv_and_an_amount_below_zero_stays_bare() -> None:
+    row = {"account": "=HYPERLINK(1)", "total": Decimal("-1.5")}
+    assert render([row], tuple(row), "csv").splitlines()[1] == "'=HYPERLINK(1),-1.5"
+
+
 def test_a_comma_a_quote_and_a_newline_survive_csv() -> None:
     row = {**ROW, "account": 'a,"b"\nc'}
     assert next(csv.DictReader(io.StringIO(render([row], COLUMNS, "csv"))))["account"] == row["account"]
