@@ -46,7 +46,6 @@ def files(program: Program) -> list[str]:
 def test_a_move_and_recording_goes_on_where_it_was(moving: Program, target: str) -> None:
     assert moving.run("snapshot").code == 0
     record(moving, 0, 1, 5, account="other")
-    record(moving, 6, account="third", wallets={"spot": "1.10"})
     assert moving.run("void", "2", "--reason", "wrong").code == 0
     ran = moving.run("db", "copy", "--to", target)
     assert ran.code == 0, ran.err
@@ -57,24 +56,24 @@ def test_a_move_and_recording_goes_on_where_it_was(moving: Program, target: str)
     assert ["other", "2026-01", "0", "3", "6", "0", "3", "1"] in [line[:8] for line in table]
     name = str(make_url(target).database)
     assert ran.err.startswith(f"copied to {name}"), ran.err
-    assert "5 snapshots" in ran.err
+    assert "4 snapshots" in ran.err
     assert len(ran.err.splitlines()) == 1
     again = moving.run("db", "copy", "--to", target, "--format", "json")
     assert again.code == 0
     assert "exactly this history already" in again.err
     months = json.loads(again.out)
     assert [row["checksum"] for row in months] == [line[-1] for line in table[1:]]
-    assert sum(row["snapshots"] for row in months) == 5
-    told = {command: moving.run(*command.split()).out for command in ("export --voided", "gaps")}
+    assert sum(row["snapshots"] for row in months) == 4
+    exported = moving.run("export", "--voided").out
 
     moving.environ["BINGX_ETL_DATABASE_URL"] = target
-    assert {command: moving.run(*command.split()).out for command in told} == told
+    assert moving.run("export", "--voided").out == exported
     ran = moving.run("snapshot", "--json")
     assert (ran.code, ran.lines[0]["stored"], ran.lines[0].get("duplicate")) == (0, True, True), (
         "the slot has its snapshot"
     )
     record(moving, 1, 7, account="other")
-    assert rows(target, "SELECT count(*) FROM snapshot") == [(6,)]
+    assert rows(target, "SELECT count(*) FROM snapshot") == [(5,)]
     assert moving.spooled() == []
 
 
@@ -120,7 +119,6 @@ def test_where_to_may_stand_in_a_private_file(
         (("--to", "sqlite:////x", "--to-file", "y"), 2, "--to URL"),
         (("--to", "mysql://somebody:hunter22@localhost/x"), 2, "postgresql://user@host/database"),
         (("--to", "hunter22"), 2, "postgresql://user@host/database"),
-        (("--to", "sqlite://"), 2, "keeps nothing"),
         (("--to", "postgresql://somebody:hunter22@127.0.0.1:1/x"), 75, "127.0.0.1:1"),
         (("--to", "sqlite:////none/such/directory/new.db"), 78, "/none/such/directory"),
     ],
