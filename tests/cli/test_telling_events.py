@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,9 @@ def test_every_line_is_an_event_that_is_documented_whatever_bingx_and_libraries_
                 daemon.stop()
             said = daemon.said
         else:
-            said = program.run("snapshot", **environ).err
-            said += program.run("snapshot", **environ, BINGX_ETL_INTERVAL="12h").err
+            said = program.run("snapshot", **environ, BINGX_ETL_INTERVAL="1s").err
+            time.sleep(1)
+            said += program.run("snapshot", **environ, BINGX_ETL_INTERVAL="1s").err
     for hidden in (program.exchange.accounts[0].api_secret, "ab" * 32, "nobody wants"):
         assert hidden not in said
     events = read(log_format, said)
