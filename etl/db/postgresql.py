@@ -14,6 +14,9 @@ from etl.errors import SettingsError
 
 CONNECT_SECONDS = 10
 
+# The driver reads times and copies bytes in these forms only; a server, database or role may have others by default.
+UNDERSTOOD = {"TimeZone": "UTC", "DateStyle": "ISO", "standard_conforming_strings": "on", "bytea_output": "hex"}
+
 # Of a host that is gone without a word the server learns by these, in half a minute instead of the two hours of most
 # systems. No other limit ends a session that waits for the rows of a COPY, and its locks keep everybody else out.
 FOUND_GONE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
@@ -53,7 +56,7 @@ def postgresql_engine(address: Address, *, deadline_seconds: float | None, setti
 
     def begin(connection: Connection) -> None:
         read_only = {} if connection.get_execution_options()["writing"] else {"transaction_read_only": "on"}
-        wanted = {"TimeZone": "UTC", "jit": "off", **FOUND_GONE, **settings, **read_only}
+        wanted = {**UNDERSTOOD, "jit": "off", **FOUND_GONE, **settings, **read_only}
         calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in wanted.items())
         connection.execute(text(f"SELECT {calls}"))
 

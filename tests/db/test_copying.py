@@ -220,6 +220,18 @@ def test_recording_goes_on_in_the_copy_as_if_nothing_had_happened(history: Recor
         assert len(connection.execute(select(snapshot)).all()) == 15 + 2
 
 
+def test_a_postgresql_that_writes_times_and_bytes_in_other_forms_holds_the_same(new_database: NewDatabase) -> None:
+    source, there = hostile(new_database("sqlite")), new_database("postgresql")
+    with psycopg.connect(there, autocommit=True) as admin:
+        for change in ("DateStyle = 'SQL, DMY'", "standard_conforming_strings = off", "bytea_output = 'escape'"):
+            admin.execute(f"ALTER DATABASE {make_url(there).database} SET {change}".encode())
+    copied(source.url, there)
+    assert everything(there) == everything(source.url)
+    back = new_database("sqlite", migrated=False, name="back.db")
+    copied(there, back)
+    assert everything(back) == everything(source.url)
+
+
 def test_a_second_copy_finds_it_there_and_the_way_back_is_the_same(
     history: Recorded, empty: str, new_database: NewDatabase
 ) -> None:
