@@ -427,7 +427,7 @@ def test_an_empty_database_where_there_was_a_history_is_warned_of(program: Progr
 def test_a_damaged_file_in_the_spool_needs_a_person_and_the_slot_is_recorded_all_the_same(program: Program) -> None:
     assert program.run("snapshot").code == 0
     (program.state / "spool" / "damaged.outcome").write_bytes(b"not what it should be")
-    ran = program.run("snapshot", BINGX_ETL_INTERVAL="1h")
+    ran = program.run("snapshot", BINGX_ETL_INTERVAL="1m")
     assert ran.code == 65
     assert "set aside" in ran.err
     assert program.rows("SELECT count(*) FROM snapshot") == [(2,)]
