@@ -39,7 +39,7 @@ def _installation(chosen: Settings) -> Installation:
         for account in accounts
         for key in ACCOUNT_KEYS
     }
-    file = database_file(chosen)
+    file, rooted = database_file(chosen), _from_the_root(chosen)
     secret = [name for name in ("database_url", "ping_url") if name in given and (name != "database_url" or not file)]
     return Installation(
         program=_program(),
@@ -49,14 +49,21 @@ def _installation(chosen: Settings) -> Installation:
         accounts=accounts,
         credentials={**credentials, **{name: ETC / name for name in secret}},
         credential_settings=tuple(secret),
-        settings={name: text for name, text in given.items() if name not in {"state_dir", *secret}},
+        settings={name: rooted.get(name, text) for name, text in given.items() if name not in {"state_dir", *secret}},
         reads=(
             *([chosen.ca_bundle] if chosen.ca_bundle else []),
             *([Path(chosen.on_change[0])] if chosen.on_change else []),
         ),
         writes=(file.parent,) if file is not None and "database_url" in given else (),
-        writes_of_others=(Path(given["metrics_textfile"]).absolute().parent,) if "metrics_textfile" in given else (),
+        writes_of_others=(chosen.metrics_textfile.parent,) if chosen.metrics_textfile else (),
     )
+
+
+def _from_the_root(chosen: Settings) -> dict[str, str]:
+    """Settings that hold a path, as the caller means them: a service has another home, and starts in another place."""
+    paths = {"ca_bundle": chosen.ca_bundle, "metrics_textfile": chosen.metrics_textfile}
+    command = {"on_change": shlex.join(chosen.on_change)} if chosen.on_change else {}
+    return {name: str(path) for name, path in paths.items() if path} | command
 
 
 def _program() -> Path:

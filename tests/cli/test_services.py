@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -232,6 +233,16 @@ def test_what_lies_elsewhere_may_be_written_to_and_nothing_else(program: Program
     assert "install -d -m 700 -o bingx-etl '/srv/bingx etl'" in ran.err
     assert "install -d -m 700 -o bingx-etl /data/100%\n" in ran.err
     assert analyze("verify", "--man=no", *(program.home / "units" / name for name in UNITS)) == (0, "")
+
+
+def test_a_path_in_the_callers_home_is_not_one_in_the_services(program: Program) -> None:
+    config = """metrics_textfile = "~/m.prom"\non_change = "~/tell --to 'two words'"\n"""
+    ran = init_systemd(program, config=config)
+    assert ran.code == 0, ran.err
+    settings = tomllib.loads((program.home / "units" / "bingx-etl.toml").read_text())
+    assert settings["metrics_textfile"] == f"{program.home}/m.prom"
+    assert settings["on_change"] == f"{program.home}/tell --to 'two words'"
+    assert words((program.home / "units" / "bingx-etl.service").read_text(), "ReadWritePaths") == [str(program.home)]
 
 
 def test_what_of_a_home_the_services_need_they_see_and_nothing_else() -> None:
