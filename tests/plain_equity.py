@@ -162,12 +162,17 @@ def _points(members: Sequence[Known], snaps: Sequence[Snap], kind: str | None, *
 
 
 def _is_there(known: Known, instant: datetime) -> bool:
-    """While it was expected; also from its first snapshot until then, and after that until its last one."""
+    """While it was expected; also from its first snapshot until then, and after that until its last one.
+
+    Where nothing was ever expected, until it is retired, and then until its last one.
+    """
     if any(s.valid_from <= instant and (s.valid_to is None or instant < s.valid_to) for s in known.schedules):
         return True
     if known.first_at is None or known.last_at is None:
         return False
     if known.schedules and instant < min(s.valid_from for s in known.schedules):
+        return known.first_at <= instant
+    if not known.schedules and not known.is_retired:
         return known.first_at <= instant
     is_over = all(s.valid_to is not None and instant >= s.valid_to for s in known.schedules)
     return is_over and (bool(known.schedules) or known.first_at <= instant) and instant <= known.last_at

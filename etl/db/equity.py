@@ -47,7 +47,10 @@ class Equity:
         if name is not None and name not in stored:
             raise no_such_account(name)
         known = {key: (begins, ends) for key, begins, ends in rows}
-        return [Known(each.id, each.name, each.schedules, *known[each.id]) for each in stored.values()]
+        return [
+            Known(each.id, each.name, each.schedules, *known[each.id], is_retired=each.retired_at is not None)
+            for each in stored.values()
+        ]
 
     def pages(self, accounts: Sequence[Known], until: datetime, *, by_type: bool) -> Iterator[list[Seen]]:
         """Their snapshots up to a time, inclusive, in spans of time one after another; in each by account and slot.

@@ -16,13 +16,17 @@ _NEVER = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An account as the history knows it: its schedules in order of time, the slots of its first and last snapshot."""
+    """An account as the history knows it: its schedules in order of time, the slots of its first and last snapshot.
+
+    ``is_retired`` where a person has said that there is nothing more to come.
+    """
 
     id: int
     name: str
     schedules: tuple[Schedule, ...]
     first_at: datetime | None = None
     last_at: datetime | None = None
+    is_retired: bool = False
 
     def span(self, now: datetime) -> tuple[datetime, datetime] | None:
         """From its first slot to its last, or to now where it goes on; None where it has none."""
@@ -37,11 +41,16 @@ class Known:
         return [Grid(s.interval_seconds, s.valid_from, s.valid_to or _NEVER) for s in self.schedules]
 
     def present(self) -> "list[Grid]":
-        """When it was there: while it was expected, and as far as imported snapshots reach beyond that."""
+        """When it was there: while it was expected, and as far as imported snapshots reach beyond that.
+
+        One that was never expected, for all of it was imported, is there until it is retired: the next import may be
+        late, and that must not look like a smaller total.
+        """
         there = self.grids()
         if self.first_at is not None and self.last_at is not None:
-            begins = there[0].begins_at if there else self.last_at + _SECOND
-            ends = there[-1].ends_at if there else begins
+            last = self.last_at + _SECOND if self.is_retired else _NEVER
+            begins = there[0].begins_at if there else last
+            ends = there[-1].ends_at if there else last
             if self.first_at < begins:
                 there.insert(0, Grid(None, self.first_at, begins))
             if self.last_at >= ends:

@@ -47,9 +47,10 @@ class Pages:
             before = cut
 
 
-def known(number: int, *schedules: Schedule, snaps: Sequence[Snap] = ()) -> Known:
+def known(number: int, *schedules: Schedule, snaps: Sequence[Snap] = (), is_retired: bool = False) -> Known:
     slots = [s.slot_at for s in snaps if s.account == number]
-    return Known(number, f"a{number}", schedules, min(slots, default=None), max(slots, default=None))
+    first, last = min(slots, default=None), max(slots, default=None)
+    return Known(number, f"a{number}", schedules, first, last, is_retired=is_retired)
 
 
 def at(hours: float) -> datetime:
@@ -253,6 +254,17 @@ def test_wallets_are_lines_of_their_own_from_where_they_are_first_named() -> Non
     ]
 
 
+def test_an_account_of_imports_alone_is_missed_until_it_is_retired() -> None:
+    snaps = [snap(1, "1000"), snap(1, "9000", 2), snap(25, "1010")]
+    for is_retired, total, accounts in ((False, "None", "None"), (True, "1010", "1")):
+        both = [known(1, snaps=snaps), known(2, snaps=snaps, is_retired=is_retired)]
+        rows = report(Pages(both, snaps), Question(), at(48)).rows
+        assert column(rows, "account", "close_usdt", "change_usdt", "accounts")[-2:] == [
+            (EVERYBODY, "10000", "None", "2"),
+            (EVERYBODY, total, "None", accounts),
+        ]
+
+
 def test_nothing_is_read_of_what_comes_after() -> None:
     source = Pages([known(1, snaps=[snap(1, "1"), snap(900, "1")])], [])
     report(source, Question(zone=ZoneInfo("Europe/Berlin"), every=Every.WEEK, until=at(30)), at(1000))
@@ -282,7 +294,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Known], list[Snap]]:
             wallets = {name: draw(TOTALS) for name in sorted(types)}
             kind = draw(st.sampled_from(["good"] * 6 + ["partial", "void"]))
             snaps.append(Snap(number, at(hour), None if kind == "partial" else wallets, kind == "void"))
-        accounts.append(known(number, *schedules, snaps=snaps))
+        accounts.append(known(number, *schedules, snaps=snaps, is_retired=draw(st.booleans())))
     return accounts, snaps
 
 
