@@ -13,7 +13,7 @@ from etl.db.examination import Examination
 from etl.db.url import parse
 from etl.errors import EtlError, RateLimited, SettingsError, Trouble
 from etl.grid import instant_text
-from etl.keys import Keys, key_places, read_keys
+from etl.keys import Keys, key_places, read_every_key
 from etl.limiter import SlidingWindow
 from etl.model import Reason
 from etl.ops import local_checks
@@ -42,9 +42,9 @@ def build_doctor(settings: Settings, keys: Keys | SettingsError) -> Doctor:
 
 
 def keys_of(settings: Settings) -> Keys | SettingsError:
-    """The keys, or why there are none."""
+    """The keys, also where none can be used, or why nothing is known of them."""
     try:
-        return read_keys(settings)
+        return read_every_key(settings)
     except SettingsError as error:
         return error
 

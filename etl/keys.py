@@ -38,8 +38,8 @@ class Keys:
     unusable: Mapping[str, SettingsError]
 
 
-def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
-    """Every account with its key. Raises SettingsError where there is no account, or none with a usable key."""
+def read_every_key(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
+    """Every account with its key, or why it has none. Raises SettingsError where the names cannot be understood."""
     usable: dict[str, ApiKey] = {}
     unusable: dict[str, SettingsError] = {}
     for name, sources in _sources(settings, environ).items():
@@ -47,9 +47,15 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
             usable[name] = ApiKey(*(_secret(name, key, sources.get(key, [])) for key in ACCOUNT_KEYS))
         except SettingsError as error:
             unusable[name] = error
-    if not usable and unusable:
-        raise next(iter(unusable.values()))
-    if not usable:
+    return Keys(usable, unusable)
+
+
+def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
+    """The same; raises SettingsError also where there is no account, or none with a usable key."""
+    keys = read_every_key(settings, environ)
+    if not keys.usable and keys.unusable:
+        raise next(iter(keys.unusable.values()))
+    if not keys.usable:
         file = settings.config_file
         where = (
             f"uncomment [accounts.main] in {file}" if file else "write accounts into the file that bingx-etl init makes"
@@ -57,7 +63,7 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
         raise SettingsError(
             f"no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), or {where}"
         )
-    return Keys(usable, unusable)
+    return keys
 
 
 def account_names(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -237,6 +237,29 @@ def test_an_account_without_a_key_or_no_account_at_all_is_a_problem(program: Pro
     assert verdict(program, "keys", **none)[:2] == (1, "problem")
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (None, 0o600, "No such file"),
+        ("", 0o600, "is empty"),
+        ("a key", 0o600, "more than one secret"),
+        ("key", 0o644, "chmod 600"),
+    ],
+)
+def test_the_only_account_without_a_usable_key_is_a_problem_too(
+    program: Program, content: str | None, mode: int, said: str
+) -> None:
+    config, key = program.home / "c.toml", program.home / "main.key"
+    config.write_text(f'[accounts.main]\napi_key_file = "{key}"\napi_secret_file = "{key}"\n')
+    if content is not None:
+        key.write_text(content)
+        key.chmod(mode)
+    only = {"BINGX_API_KEY": None, "BINGX_API_SECRET": None, "BINGX_ETL_CONFIG": str(config)}
+    code, findings = examined(program, **only)
+    assert (code, [each["verdict"] for each in findings["keys"]]) == (1, ["problem"])
+    assert said in findings["keys"][0]["says"]
+
+
 def test_a_key_of_another_user_than_the_history_is_a_problem_that_names_no_uid(anywhere: Program) -> None:
     recorded(anywhere)
     assert verdict(anywhere, "identity")[1] == "ok"
