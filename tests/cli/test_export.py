@@ -106,7 +106,7 @@ def test_an_empty_history_is_a_header_and_a_hint(program: Program) -> None:
         (("--account", "nobody"), 78, "bingx-etl account list"),
         (("--since", "2026-02-30"), 2, "2026-12-31T23:00:00Z"),
         (("--until", "2026-01-01T00:00:00"), 2, "2026-12-31T23:00:00Z"),
-        (("--until", "9999-12-31"), 2, "2026-12-31T23:00:00Z"),
+        (("--until", "9999-12-31T23:59:59-12:00"), 2, "2026-12-31T23:00:00Z"),
         (("--format", "xlsx"), 2, "csv"),
     ],
 )
