@@ -95,7 +95,8 @@ def test_every_line_is_an_event_that_is_documented_whatever_bingx_and_libraries_
     recorded = named(events, "slot recorded")
     assert list(recorded[0])[3:10] == ["account", "slot_at", "outcome", "reason", "attempts", "latency_ms", "stored"]
     assert {event["outcome"] for event in recorded} == {"failed", "complete"}
-    first = [event["slot_at"] for event in recorded if "duplicate" not in event]
+    # A slot that failed may be read once more: at its very end, by the thread of the slot before, which began so late.
+    first = [(event["slot_at"], event["outcome"]) for event in recorded if "duplicate" not in event]
     assert len(set(first)) == len(first)
     library = named(events, "library")
     assert 'not a=b\nbut "***" signature=***' in [event["text"] for event in library]

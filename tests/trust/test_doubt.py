@@ -598,7 +598,7 @@ def test_a_glitch_a_withdrawal_and_a_wallet_that_vanishes_in_one_slot(
             3,
         ),
     }
-    assert ran.err.count(" warning ") == 3, ran.err
+    assert ran.err.count(" level=warning ") == 3, ran.err
     assert exchange.counts[BALANCES, "ok"] + exchange.counts[BALANCES, "fault balances"] == 8
     left = Left(site.state, site.database_url)
     check(exchange, left)
