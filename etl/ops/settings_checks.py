@@ -48,6 +48,8 @@ def _text(value: object) -> str:
             return str(value).lower()
         case float():
             return f"{value:g}"
+        case (str(host), int(port)):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         case (requests, float(seconds)):
             return f"{requests}/{seconds:g}s"
         case _:

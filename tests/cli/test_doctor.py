@@ -486,6 +486,12 @@ def test_a_state_directory_that_cannot_be_written_is_a_problem(program: Program)
 # --- whatever happens -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9477", "[::1]:9477"])
+def test_an_address_is_shown_as_it_is_written(program: Program, address: str) -> None:
+    _, findings = examined(program, BINGX_ETL_METRICS_LISTEN=address)
+    assert f"metrics_listen {address} (" in findings["settings"][0]["says"]
+
+
 def test_wrong_settings_are_found_like_anything_else(program: Program) -> None:
     ran = program.run("doctor", BINGX_ETL_INTERVAL="7m")
     assert (ran.code, ran.err, len(ran.out.splitlines())) == (1, "", 1)
