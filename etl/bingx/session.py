@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 
 import requests
@@ -44,9 +43,6 @@ class Session(requests.Session):
         super().__init__()
         self.line = Line()
         self.used_at = float("inf")
-        self.trust_env = False
-        # A cookie given to one account would be shown to the next.
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(tls, self.line))
 
@@ -76,7 +72,8 @@ class Session(requests.Session):
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
-    # Not prepared by the session: nothing is to be merged, and the address stays byte for byte what was signed.
+    # Not prepared by the session, which would merge in what is lying about: cookies, which one account was given and
+    # the next would show, and ~/.netrc. And the address stays byte for byte what was signed.
     prepared = requests.PreparedRequest()
     prepared.method = method
     prepared.url = url
