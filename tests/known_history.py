@@ -5,7 +5,8 @@ go forward, in the night to the 29th. Everything lies in the past, and no schedu
 
 Two accounts. ``main`` has two month ends from an old table (imported), daily slots, in March a long gap with three
 known failures, a partial snapshot, then hourly slots of which most are missing; a snapshot that is void, one that was
-doubted, one that is void no more. ``second`` has a hole where ``main`` has none, and the other way round.
+doubted, one that is void no more. ``second`` has a hole where ``main`` has none, and the other way round; and between
+two of its slots an imported total.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,7 @@ def _second(recorded: Recorded) -> None:
     recorded.snapshot("03-30 12:00", "630", {"spot": "600", "grid": "30"}, of=2)
     recorded.snapshot("03-31 12:00", "620", {"spot": "600", "grid": "20"}, of=2)
     recorded.snapshot("04-01 00:00", "600", {"spot": "600", "grid": "0"}, of=2)  # 24
+    recorded.snapshot("03-28 18:30", "645", of=2, **OLD)  # 25, which nobody expected
 
 
 def record_lately(url: str, now: datetime) -> None:

@@ -72,7 +72,8 @@ def plain_rows(
                     begins_at < t <= ends_at and t <= now and _is_due(members, t) for t in _ticks(begins_at, ends_at)
                 )
                 row["expected"] = due
-                row["coverage"] = row["snapshots"] / due if due else None
+                covered = [p for p in points if begins_at < p.slot_at <= ends_at and p.slot_at <= now]
+                row["coverage"] = sum(_is_due(members, p.slot_at) for p in covered) / due if due else None
                 of_members = [
                     s for s in snaps if s.account in {m.id for m in members} and begins_at < s.slot_at <= ends_at
                 ]

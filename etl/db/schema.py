@@ -24,7 +24,7 @@ from sqlalchemy import (
 from etl.db.types import Amount, Instant, Slot, Words
 from etl.model import Environment, Provenance, Status
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this program reads and writes. Revisions are numbers of four digits: an older one is smaller."""
 
 

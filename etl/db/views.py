@@ -3,8 +3,10 @@
 Migrations carry copies of their own: what a revision did must never change. A test compares the two.
 
 Their shape is for speed over years of slots. Figures of a day are scalar subqueries over the index on (account_id,
-slot_at), so that a filter reaches it and a column nobody asks for costs nothing. A gap is found at its beginning, a
-known slot whose successor is unknown; the slots that should be there are never generated.
+slot_at), so that a filter reaches it and a column nobody asks for costs nothing. Coverage counts the snapshots of a day
+once more: of each schedule in force then, those on its grid. One that nobody expected, such as an imported one, stands
+for none that is missing. A gap is found at its beginning, a known slot whose successor is unknown; the slots that
+should be there are never generated.
 """
 
 from collections.abc import Mapping

@@ -98,12 +98,22 @@ figures AS (
     )::bigint
     FROM grid AS p
     WHERE p.account_id = d.account_id
-  ) AS expected
+  ) AS expected,
+  (
+    SELECT count(*)
+    FROM grid AS p
+    JOIN snapshot AS s ON s.account_id = p.account_id
+    WHERE p.account_id = d.account_id AND p.first <= d.starts + 86400 AND p.last > d.starts
+      AND s.account_id = d.account_id AND s.slot_at > d.begins AND s.slot_at <= d.ends
+      AND s.slot_at >= to_timestamp(p.first) AND s.slot_at <= to_timestamp(p.last)
+      AND extract(epoch FROM s.slot_at)::bigint % p.step = 0
+      AND s.status = 'complete' AND s.id NOT IN ({VOIDED})
+  ) AS covered
   FROM days AS d
 )
 SELECT f.account, f.day, f.open_usdt, f.high_usdt, f.low_usdt, f.close_usdt, f.close_at,
   f.close_usdt - f.close_before AS change_usdt, f.snapshots, f.expected,
-  f.snapshots::double precision / nullif(f.expected, 0) AS coverage
+  f.covered::double precision / nullif(f.expected, 0) AS coverage
 FROM figures AS f"""
 
 

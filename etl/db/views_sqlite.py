@@ -55,12 +55,16 @@ _LAST_OF_DAY = "\n    ORDER BY s.slot_at DESC LIMIT 1"
 SQLITE["daily_equity"] = f"""\
 WITH RECURSIVE
 clock(now) AS (SELECT CAST(strftime('%s', 'now') AS INTEGER)),
-grid(account_id, step, first, last, ends) AS (
+grid(account_id, step, first, last, ends, from_at, ends_at) AS (
   SELECT p.account_id, p.interval_seconds,
     (CAST(strftime('%s', p.valid_from) AS INTEGER) + p.interval_seconds - 1) / p.interval_seconds * p.interval_seconds,
     min(coalesce(CAST(strftime('%s', p.valid_to) AS INTEGER) - 1, c.now), c.now)
       / p.interval_seconds * p.interval_seconds,
-    min(coalesce(CAST(strftime('%s', p.valid_to) AS INTEGER) - 1, c.now), c.now)
+    min(coalesce(CAST(strftime('%s', p.valid_to) AS INTEGER) - 1, c.now), c.now),
+    p.valid_from,
+    strftime(
+      '%Y-%m-%dT%H:%M:%SZ', min(coalesce(CAST(strftime('%s', p.valid_to) AS INTEGER) - 1, c.now), c.now), 'unixepoch'
+    )
   FROM schedule AS p
   CROSS JOIN clock AS c
 ),
@@ -103,12 +107,22 @@ figures AS (
     SELECT coalesce(sum(max(0, min(p.last, d.starts + 86400) / p.step - max(p.first - p.step, d.starts) / p.step)), 0)
     FROM grid AS p
     WHERE p.account_id = d.account_id
-  ) AS expected
+  ) AS expected,
+  (
+    SELECT count(*)
+    FROM grid AS p
+    CROSS JOIN snapshot AS s
+    WHERE p.account_id = d.account_id AND p.from_at <= d.ends AND p.ends_at > d.begins
+      AND s.account_id = d.account_id AND s.slot_at > d.begins AND s.slot_at <= d.ends
+      AND s.slot_at >= p.from_at AND s.slot_at <= p.ends_at
+      AND CAST(strftime('%s', s.slot_at) AS INTEGER) % p.step = 0
+      AND s.status = 'complete' AND s.id NOT IN ({VOIDED})
+  ) AS covered
   FROM days AS d
 )
 SELECT f.account, f.day, f.open_usdt, f.high_usdt, f.low_usdt, f.close_usdt, f.close_at,
   f.close_usdt - f.close_before AS change_usdt, f.snapshots, f.expected,
-  CAST(f.snapshots AS REAL) / nullif(f.expected, 0) AS coverage
+  CAST(f.covered AS REAL) / nullif(f.expected, 0) AS coverage
 FROM figures AS f"""
 
 SQLITE["slot_gap"] = f"""\

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial, reduce
 from typing import Final, NamedTuple, Protocol, TypedDict
 
-from etl.report.expected import Grid, Known, expected, together
+from etl.report.expected import Due, Grid, Known, expected, together
 from etl.report.periods import Every, Period, periods
 from etl.report.points import Curve, Traced
 from etl.report.series import EXACT, Figures, Series, change, percent
@@ -63,8 +63,9 @@ class Row(TypedDict):
 
     What rests on no snapshot is None. ``account_type`` is None for a total. ``change_…`` is measured from the close of
     the period before; ``drawdown_…`` from the highest snapshot ever until the close, to the close. Percentages have
-    :data:`PERCENT_PLACES` decimals. ``partial`` and ``voided`` snapshots take no part in any figure. ``accounts`` is of
-    how many the close is made.
+    :data:`PERCENT_PLACES` decimals. ``coverage`` is the share of expected slots with a usable snapshot; ``snapshots``
+    are all usable ones. ``partial`` and ``voided`` ones take no part in any figure. ``accounts`` is of how many the
+    close is made.
     """
 
     account: str
@@ -132,7 +133,7 @@ def reports(
     calendars = [periods(every, asked.zone, first, end) for every in everies]
     if not calendars[0]:
         return [Report([], 0, 0) for _ in everies]
-    books = [_Book(list(spans), calendar, by_type=asked.by_type) for calendar in calendars]
+    books = [_Book(list(spans), calendar, now, by_type=asked.by_type) for calendar in calendars]
     if points:
         books[0].trace(spans, asked.since, now, points)
     until = max(calendar[-1].ends_at for calendar in calendars if calendar)
@@ -147,7 +148,7 @@ def reports(
 class _Book:
     """All lines of figures, and what was left out of them."""
 
-    def __init__(self, accounts: Sequence[Known], calendar: Sequence[Period], *, by_type: bool) -> None:
+    def __init__(self, accounts: Sequence[Known], calendar: Sequence[Period], now: datetime, *, by_type: bool) -> None:
         self._calendar = calendar
         self._ends = [period.ends_at for period in calendar]
         self._by_type = by_type
@@ -155,10 +156,12 @@ class _Book:
             known.id: defaultdict(partial(self._line, known.name)) for known in accounts
         }
         self._alone = {known.id: frozenset((known.id,)) for known in accounts}
+        self._due = {known.id: Due(known.grids(), now) for known in accounts}
         self._all: defaultdict[str, Series] = defaultdict(partial(self._line, EVERYBODY))
         self._curves: dict[str, Curve] = {}
         self._spans = together(accounts) if len(accounts) > 1 else []
         self._span = 0
+        self._due_of_all = Due([span.grid for span in self._spans], now)
         self._partial: Counter[tuple[int, int]] = Counter()
         self._voided: Counter[tuple[int, int]] = Counter()
 
@@ -185,8 +188,9 @@ class _Book:
                 left_out[account_id, bisect_left(self._ends, slot_at)] += 1
                 continue
             lines, who = self._of[account_id], self._alone[account_id]
+            is_due = self._due[account_id].has(slot_at)
             for key, amount in amounts.items():
-                lines[key].add(slot_at, amount, who)
+                lines[key].add(slot_at, amount, who, is_due=is_due)
             if self._spans and amounts:
                 slots[slot_at][account_id] = amounts
         for slot_at in sorted(slots):
@@ -201,9 +205,10 @@ class _Book:
         if not needed <= there.keys():
             return
         who = needed if len(needed) == len(there) else frozenset(there)
+        is_due = self._due_of_all.has(slot_at)
         for key in dict.fromkeys(key for amounts in there.values() for key in amounts):
             amounts = (each[key] for each in there.values() if key in each)
-            self._all[key].add(slot_at, reduce(EXACT.add, amounts), who)
+            self._all[key].add(slot_at, reduce(EXACT.add, amounts), who, is_due=is_due)
 
     def report(self, spans: Mapping[Known, tuple[datetime, datetime]], since: datetime | None, now: datetime) -> Report:
         """The rows of the periods that reach beyond ``since``."""
@@ -263,7 +268,8 @@ def _filled(empty: Row, account_type: str | None, figures: Mapping[int, Figures]
         row["drawdown_pct"] = percent(now.close, now.peak)
         row["snapshots"] = now.snapshots
         row["accounts"] = len(now.who)
-    row["coverage"] = row["snapshots"] / row["expected"] if row["expected"] else None
+    if row["expected"]:
+        row["coverage"] = now.covered / row["expected"] if now else 0.0
     return row
 
 

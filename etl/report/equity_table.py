@@ -75,7 +75,16 @@ def _close(row: Row) -> str:
 
 def coverage_text(row: Row) -> str:
     """Rounded down: 100% means all."""
-    return f"{row['snapshots'] * 100 // row['expected']}%" if row["expected"] else ""
+    return f"{_covered(row) * 100 // row['expected']}%" if row["expected"] else ""
+
+
+def covered_text(row: Row) -> str:
+    """Of the expected snapshots, how many there are."""
+    return f"{_covered(row)} of {row['expected']}" if row["expected"] else ""
+
+
+def _covered(row: Row) -> int:
+    return round((row["coverage"] or 0) * row["expected"])
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {

@@ -83,6 +83,34 @@ class Grid(NamedTuple):
         return max(0, last // self.step - (first - 1) // self.step)
 
 
+class Due:
+    """Tells of one slot after another, in order of time, whether it was expected until now."""
+
+    def __init__(self, grids: Iterable[Grid], now: datetime) -> None:
+        """``grids`` are in order of time."""
+        self._grids = [(grid.step, grid.begins_at, grid.last(now)) for grid in grids if grid.step is not None]
+        self._number = 0
+        self._next: datetime | None = None
+        self._last = _NEVER
+        self._step = _SECOND
+
+    def has(self, slot_at: datetime) -> bool:
+        """Whether it is one of a grid. Where slots follow in its steps, this costs next to nothing."""
+        if slot_at == self._next and slot_at <= self._last:
+            self._next = slot_at + self._step
+            return True
+        while self._number < len(self._grids) and self._grids[self._number][2] < slot_at:
+            self._number += 1
+        if self._number == len(self._grids):
+            return False
+        step, begins_at, last = self._grids[self._number]
+        if slot_at < begins_at or _seconds(slot_at) % step:
+            return False
+        self._step = timedelta(seconds=step)
+        self._next, self._last = slot_at + self._step, last
+        return True
+
+
 class Together(NamedTuple):
     """A span of time through which the same accounts are there, and the slots that all of them are expected in."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from etl.report.equity import EVERYBODY, Row
-from etl.report.equity_table import coverage_text, rounded, signed
+from etl.report.equity_table import coverage_text, covered_text, rounded, signed
 from etl.report.page_data import charts, script_safe
 from etl.report.render import plain
 from etl.report.series import EXACT, percent
@@ -219,7 +219,7 @@ def _cells(row: Row) -> list[Cell]:
         _cell(row["change_usdt"], signed(row["change_usdt"]), is_change=True),
         _cell(row["change_pct"], signed(row["change_pct"]), is_change=True),
         _cell(row["drawdown_pct"], rounded(row["drawdown_pct"])),
-        Cell(coverage_text(row), f"{row['snapshots']} of {row['expected']}" if row["expected"] else ""),
+        Cell(coverage_text(row), covered_text(row)),
     ]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from etl.report.equity import COLUMNS, Row
-from etl.report.equity_table import coverage_text
+from etl.report.equity_table import coverage_text, covered_text
 from etl.report.render import plain
 from etl.report.sheet import Part, Sheet
 
@@ -55,4 +55,4 @@ def _wall_clock(instant: datetime, zone: tzinfo) -> int:
 
 
 def _covered(row: Row) -> str:
-    return f"{coverage_text(row)}, {row['snapshots']} of {row['expected']}" if row["expected"] else ""
+    return f"{coverage_text(row)}, {covered_text(row)}" if row["expected"] else ""

@@ -219,9 +219,9 @@ class Traced(Series):
         super().__init__(periods, ends)
         self.curve = curve
 
-    def add(self, slot_at: datetime, amount: Decimal, who: Collection[int]) -> None:
-        """The next amount, in order of time."""
-        super().add(slot_at, amount, who)
+    def add(self, slot_at: datetime, amount: Decimal, who: Collection[int], *, is_due: bool) -> None:
+        """The next amount, in order of time, and whether it was expected."""
+        super().add(slot_at, amount, who, is_due=is_due)
         self.curve.add(slot_at, amount, who)
 
 

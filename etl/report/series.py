@@ -21,7 +21,8 @@ EXACT: Final = Context(prec=5000, traps=[Inexact, InvalidOperation, Overflow])
 class Figures:
     """What a period has seen. ``who`` are the accounts that its amounts are made of.
 
-    ``peak`` is the highest amount of the same accounts so far, in this period or any before it.
+    ``covered`` counts the snapshots that were expected, ``snapshots`` all. ``peak`` is the highest amount of the same
+    accounts so far, in this period or any before it.
     """
 
     open: Decimal
@@ -30,6 +31,7 @@ class Figures:
     close: Decimal
     close_at: datetime
     snapshots: int
+    covered: int
     peak: Decimal
     who: Collection[int]
 
@@ -49,8 +51,8 @@ class Series:
         self.figures: dict[int, Figures] = {}
         """By the number of the period; one without a snapshot has none."""
 
-    def add(self, slot_at: datetime, amount: Decimal, who: Collection[int]) -> None:
-        """The next amount, in order of time. What lies after the last period is left out."""
+    def add(self, slot_at: datetime, amount: Decimal, who: Collection[int], *, is_due: bool) -> None:
+        """The next amount, in order of time, and whether it was expected. After the last period it is left out."""
         now = self._now
         if self._until is None or now is None or slot_at > self._until:
             number = bisect_left(self._ends, slot_at)
@@ -58,9 +60,10 @@ class Series:
                 return
             peak = amount if now is None or now.who != who or amount > now.peak else now.peak
             self._until = self._ends[number]
-            self._now = self.figures[number] = Figures(amount, amount, amount, amount, slot_at, 1, peak, who)
+            self._now = self.figures[number] = Figures(amount, amount, amount, amount, slot_at, 1, is_due, peak, who)
             return
         now.snapshots += 1
+        now.covered += is_due
         now.close = amount
         now.close_at = slot_at
         if now.who is not who and now.who != who:

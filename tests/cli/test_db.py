@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from etl.db.schema import HEAD
 from tests.cli.program import ROOT, Program, Ran
+from tests.reading import rows
 
 NOWHERE = "postgresql://somebody:hunter22@127.0.0.1:1/balances"
 
@@ -79,6 +81,26 @@ def test_a_newer_schema_and_a_database_that_is_down_are_told_with_the_remedy(any
     if anywhere.database_url.startswith("postgresql"):
         for command in ("upgrade", "current", "check"):
             one_line(anywhere.run("db", command, BINGX_ETL_DATABASE_URL=NOWHERE), 75, "127.0.0.1:1")
+
+
+def test_the_schema_of_the_first_release_is_upgraded_as_ever(anywhere: Program) -> None:
+    assert anywhere.run("snapshot").code == 0
+    assert alembic(anywhere, "downgrade", "0001").code == 0
+    if anywhere.database_url.startswith("postgresql"):
+        one_line(anywhere.run("report"), 75, "bingx-etl db upgrade")
+        assert anywhere.run("snapshot").code == 75
+        assert anywhere.run("db", "current").out == "0001\n"
+        assert anywhere.run("db", "upgrade").code == 0
+        assert anywhere.run("spool", "load").code == 0
+    else:
+        assert anywhere.run("snapshot").code == 0
+        database = Path(anywhere.database_url.removeprefix("sqlite:///"))
+        [backup] = database.parent.glob(f"{database.name}.backup-*")
+        assert backup.name.startswith(f"{database.name}.backup-0001-")
+        assert rows(f"sqlite:///{backup}", "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert anywhere.run("db", "current").out == f"{HEAD}\n"
+    assert anywhere.run("db", "check").code == 0
+    assert anywhere.run("report").code == 0
 
 
 def test_the_database_of_another_program_is_left_alone(empty: Program) -> None:

@@ -112,6 +112,11 @@ def table(page: Page) -> list[list[str]]:
     return rows
 
 
+def covered(row: dict[str, Any]) -> int:
+    number: float = (row["coverage"] or 0) * row["expected"]
+    return round(number)
+
+
 def exact(value: str) -> str:
     return value.strip().replace(",", "").removeprefix("+")
 
@@ -143,7 +148,7 @@ def test_figures_on_the_page_are_those_of_the_json_report(
             for row in own
         ]
         assert [row[8] for row in shown] == [
-            f"{row['snapshots']} of {row['expected']}" if row["expected"] else "" for row in own
+            f"{covered(row)} of {row['expected']}" if row["expected"] else "" for row in own
         ]
         closed = [row for row in own if row["close_usdt"]]
         headlines = dict(
@@ -156,7 +161,7 @@ def test_figures_on_the_page_are_those_of_the_json_report(
         )
         assert headlines["Last close"] == closed[-1]["close_usdt"]
         assert headlines["Deepest drawdown"] == min((row["drawdown_pct"] for row in closed), key=float)
-        missing = sum(row["expected"] - row["snapshots"] for row in own)
+        missing = sum(row["expected"] - covered(row) for row in own)
         assert headlines["Missing"] == str(missing)
         if "--every" not in asked:
             check_months(recorded, page, name)

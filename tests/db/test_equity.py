@@ -104,6 +104,31 @@ def test_days_have_23_and_25_hours_where_clocks_are_changed(recorded: Recorded, 
     ]
 
 
+def test_snapshots_that_nobody_expected_cover_none_that_is_missing(
+    recorded: Recorded, ask: Callable[..., Report]
+) -> None:
+    recorded.account("main", (HOUR, "03-02 12:00", "03-03 00:01"))
+    imported: dict[str, Any] = {"provenance": "imported", "requested_at": None, "latency_ms": None, "attempts": 0}
+    for hour in range(1, 12):
+        recorded.snapshot(f"03-02 {hour:02}:00", "1", {"spot": "1"}, **imported)
+    recorded.snapshot("03-02 12:00", "1", {"spot": "1"})
+    counts = ("account", "period", "snapshots", "expected", "coverage")
+    # fmt: off
+    assert column(ask().rows[:1], *counts) == [("main", "2026-03-02", "12", "13", str(1 / 13))]
+    assert column(ask(by_type=True).rows[:1], *counts) == [("main", "2026-03-02", "12", "13", str(1 / 13))]
+    assert column(ask(every=Every.MONTH).rows, *counts) == [("main", "2026-03", "12", "13", str(1 / 13))]
+    assert column(ask(zone=BERLIN).rows, *counts) == [
+        ("main", "2026-03-02", "12", "12", str(1 / 12)), ("main", "2026-03-03", "0", "1", "0.0"),
+    ]
+    recorded.account("other", (2 * HOUR, "03-02 12:00", "03-02 22:00"))
+    for hour in (11, 12, 13, 14):
+        recorded.snapshot(f"03-02 {hour}:00", "2", of=2)
+    assert column(ask().rows[:1], *counts) == [("main", "2026-03-02", "12", "13", str(1 / 13))]
+    together = column(of(ask(), EVERYBODY)[:1], *counts)  # of both at 12, 14, … 20; of main alone at 22 to 24
+    assert together == [(EVERYBODY, "2026-03-02", "12", "8", str(1 / 8))]
+    # fmt: on
+
+
 def test_months_end_when_they_end_and_a_missing_one_is_shown(recorded: Recorded, ask: Callable[..., Report]) -> None:
     recorded.account("main", (DAY, "01-31 00:00", "05-02 00:00"))
     for day, total in {"01-31": "10", "02-01": "20", "02-28": "30", "03-01": "40.5", "05-01": "50"}.items():

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -47,8 +49,9 @@ def upgrade() -> None:
         batch.add_column(sa.Column("note", sa.Text()))
     {then}
     for name in VIEWS:
-        home = Path(__file__).parents[1] / "views" / "0001" / op.get_context().dialect.name
-        op.execute(f"CREATE VIEW {{name}} AS " + (home / f"{{name}}.sql").read_text())
+        views = Path(__file__).parents[1] / "views"
+        [*_, last] = sorted(views.glob(f"*/{{op.get_context().dialect.name}}/{{name}}.sql"))
+        op.execute(f"CREATE VIEW {{name}} AS " + last.read_text())
 
 def downgrade() -> None:
     raise NotImplementedError
@@ -197,6 +200,46 @@ def test_up_down_and_up_again(database_url: str) -> None:
     assert not any(described(database_url).values()), "base leaves nothing"
     migrate.upgrade(database_url)
     assert described(database_url) == before
+
+
+def test_the_view_of_the_first_revision_comes_back_and_goes_again(database_url: str) -> None:
+    recorded = Recorded(database_url)
+    recorded.account("main", (3600, "03-02 12:00", "03-02 14:01"))
+    for slot in ("03-02 10:00", "03-02 11:00", "03-02 12:00"):
+        recorded.snapshot(slot)
+    before = described(database_url)
+    for revision, coverage in (("0001", 1.0), (HEAD, 1 / 3)):
+        with migrate.migrating(database_url) as connection:
+            (command.downgrade if revision < HEAD else command.upgrade)(config(connection), revision)
+        with open_engine(database_url).read() as connection:
+            assert connection.execute(text("SELECT snapshots, expected, coverage FROM daily_equity")).all() == [
+                (3, 3, coverage)
+            ]
+        assert migrate.current(database_url) == revision
+        assert (described(database_url) == before) is (revision == HEAD)
+    assert migrate.check(database_url) == ()
+
+
+def test_what_others_may_read_of_postgresql_they_may_read_after_an_upgrade(new_database: Callable[..., str]) -> None:
+    url = new_database("postgresql")
+    with migrate.migrating(url) as connection:
+        command.downgrade(config(connection), "0001")
+    name = f"reader_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name}".encode())
+        try:
+            admin.execute(f"GRANT SELECT ON {', '.join(VIEWS['postgresql'])} TO {name}".encode())
+            admin.execute(b"CREATE VIEW of_mine AS SELECT account, coverage FROM daily_equity")
+            migrate.upgrade(url)
+            admin.execute(f"SET ROLE {name}".encode())
+            for view in VIEWS["postgresql"]:
+                assert admin.execute(f"SELECT * FROM {view}".encode()).fetchall() == []
+            admin.execute(b"RESET ROLE")
+            assert admin.execute(b"SELECT * FROM of_mine").fetchall() == []
+        finally:
+            admin.execute(b"RESET ROLE")
+            admin.execute(f"DROP OWNED BY {name}".encode())
+            admin.execute(f"DROP ROLE {name}".encode())
 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:

@@ -18,6 +18,7 @@ DAY = 86_400
 CALENDAR = ("account", "day", "open_usdt", "high_usdt", "low_usdt", "close_usdt", "change_usdt")
 COVERAGE = ("account", "day", "snapshots", "expected", "coverage")
 GAP = ("account", "gap_from", "gap_to", "missed", "reason")
+IMPORTED: dict[str, Any] = {"provenance": "imported", "requested_at": None, "latency_ms": None, "attempts": 0}
 
 
 @pytest.fixture
@@ -202,6 +203,29 @@ def test_history_from_before_the_first_schedule_has_its_days_too(recorded: Recor
     ]
 
 
+def test_snapshots_that_nobody_expected_cover_none_that_is_missing(recorded: Recorded) -> None:
+    recorded.account("main", (HOUR, "03-02 12:00", "03-03 00:01"))
+    recorded.account("other", (HOUR, "03-02 01:00", "03-02 12:00"), (4 * HOUR, "03-02 12:00", "03-03 00:01"))
+    for hour in range(1, 12):
+        recorded.snapshot(f"03-02 {hour:02}:00", **IMPORTED)
+    recorded.snapshot("03-02 12:00")
+    for slot in ("03-02 11:00", "03-02 11:30", "03-02 16:00", "03-02 17:00", "03-03 00:00"):  # three are on its grids
+        recorded.snapshot(slot, of=2, **IMPORTED)
+    assert recorded.rows(daily_equity, *COVERAGE) == [
+        ("main", date(2026, 3, 2), 12, 13, 1 / 13),
+        ("main", date(2026, 3, 3), 0, 0, None),
+        ("other", date(2026, 3, 2), 5, 15, 3 / 15),
+        ("other", date(2026, 3, 3), 0, 0, None),
+    ]
+
+
+def test_a_snapshot_of_a_slot_that_has_not_begun_covers_nothing_yet(recorded: Recorded) -> None:
+    slot = slot_of(datetime.now(UTC), DAY) + timedelta(days=2)
+    recorded.account("main", (HOUR, slot - timedelta(days=3), None))
+    recorded.snapshot(slot)
+    assert {row[4] for row in recorded.rows(daily_equity, *COVERAGE)} == {0.0, None}
+
+
 def test_an_open_schedule_expects_the_slots_that_have_begun(recorded: Recorded) -> None:
     recorded.account("main", (60, "01-01 00:00", None))
     while True:  # until no minute ends between the question and its answer
@@ -381,7 +405,8 @@ class Slowly:
                 closes[day] = of_day[-1]
             before = closes.get(day - timedelta(days=1))
             change = of_day[-1] - before if of_day and before is not None else None
-            coverage = len(of_day) / wanted if wanted else None
+            covered = sum(day_of(slot) == day for slot in usable.keys() & set(expected))
+            coverage = covered / wanted if wanted else None
             rows.append(("main", day, *ohlc, change, len(of_day), wanted, coverage))
             day += timedelta(days=1)
         return rows
@@ -398,7 +423,8 @@ def _record(recorded: Recorded, model: Slowly, times: list[datetime], chance: ra
         if slot not in model.failures or chance.random() < 0.2:
             model.totals[slot] = None if chance.random() < 0.1 else Decimal(chance.randrange(64)) / 8
             total = model.totals[slot]
-            snapshot_id = recorded.snapshot(slot, None if total is None else str(total))
+            origin = chance.choice([{}, IMPORTED])
+            snapshot_id = recorded.snapshot(slot, None if total is None else str(total), **origin)
             if chance.random() < 0.2:
                 model.void.add(slot)
                 recorded.mark(snapshot_id, "void")
@@ -421,6 +447,8 @@ def test_any_history_is_told_as_the_contract_defines_it(recorded: Recorded, seed
             row = {"account_id": key, "interval_seconds": seconds, "valid_from": valid_from, "valid_to": valid_to}
             connection.execute(schedule.insert().values(row))
     times = {slot for each in schedules for slot in model.slots(*each)}
+    begins, lasts = schedules[0][1].replace(minute=0), (schedules[-1][2] - schedules[0][1]) // timedelta(hours=1)
+    times |= {begins + timedelta(hours=chance.randrange(-30, lasts + 30)) for _ in range(40)}
     times |= {chance.choice(sorted(times)) + timedelta(minutes=chance.randrange(-90, 90)) for _ in range(3) if times}
     with recorded.at_once():
         _record(recorded, model, sorted(times), chance)

@@ -60,8 +60,13 @@ KNOWN: Mapping[str, tuple[dict[str, str], Rows]] = {
     "together": (MARCH, ANSWERS["all accounts together, wherever every one that is not retired has a figure"]),
     "missing_by_reason": ({}, ANSWERS["how much is missing, by reason"]),
     "days_not_covered": (
-        {"since": "2026-03-29", "until": "2026-03-29"},
-        [("main", "2026-03-29", 3, 24, 12.5), ("second", "2026-03-29", 0, 24, 0)],
+        {"since": "2026-03-28", "until": "2026-03-29"},
+        [
+            ("main", "2026-03-28", 3, 13, 23.1),
+            ("main", "2026-03-29", 3, 24, 12.5),
+            ("second", "2026-03-28", 3, 13, 15.4),
+            ("second", "2026-03-29", 0, 24, 0),
+        ],
     ),
     "failures_by_reason": ({}, ANSWERS["failures by reason"]),
     "doubted_and_partial": (MARCH, ANSWERS["snapshots that are partial, or of which something is said"]),

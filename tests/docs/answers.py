@@ -46,7 +46,7 @@ ANSWERS: Final[Mapping[str, Rows]] = {
         ("main", "2026-02", 1200, 1300, 3, 3, 100),
         ("main", "2026-03", 1344, 1700, 10, 112, Decimal("8.9")),
         ("second", "2026-02", 500, 500, 1, 2, 50),
-        ("second", "2026-03", 600, 700, 6, 112, Decimal("5.4")),
+        ("second", "2026-03", 600, 700, 7, 112, Decimal("5.4")),
     ],
     "the change of each wallet between the ends of two days": [
         ("main", "USDTMPerp", 300, Decimal(PERP), Decimal(PERP) - 300),
@@ -115,7 +115,7 @@ ANSWERS: Final[Mapping[str, Rows]] = {
         ("main", "2026-03-30", 1, 24, 1 / 24),
         ("main", "2026-03-31", 2, 24, 2 / 24),
         ("second", "2026-03-27", 0, 1, 0),
-        ("second", "2026-03-28", 2, 13, 2 / 13),
+        ("second", "2026-03-28", 3, 13, 2 / 13),
         ("second", "2026-03-29", 0, 24, 0),
         ("second", "2026-03-30", 1, 24, 1 / 24),
         ("second", "2026-03-31", 2, 24, 2 / 24),
@@ -128,6 +128,7 @@ ANSWERS: Final[Mapping[str, Rows]] = {
     ],
     "two accounts side by side, slot by slot": [
         (at("03-28 12:00"), 1700, 650, 2350),
+        (at("03-28 18:30"), None, 645, None),
         (at("03-28 23:00"), 1480, None, None),
         (at("03-29 00:00"), 1400, 640, 2040),
     ],
@@ -173,6 +174,7 @@ ANSWERS: Final[Mapping[str, Rows]] = {
     "what was measured and what was imported": [
         ("main", "imported", 2, NEW_YEAR, FEBRUARY),
         ("main", "measured", 14, at("02-27 00:00"), APRIL),
+        ("second", "imported", 1, at("03-28 18:30"), at("03-28 18:30")),
         ("second", "measured", 7, at("02-28 00:00"), APRIL),
     ],
     "the answers behind a snapshot": [

@@ -63,7 +63,7 @@ def test_what_is_gained_has_a_sign_and_what_is_missing_is_called_so() -> None:
 
 
 def test_only_all_of_it_is_a_hundred_percent() -> None:
-    rows = [row(1, snapshots=287, expected=288), row(2, snapshots=288, expected=288), row(3, expected=0)]
+    rows = [row(1, expected=288, coverage=287 / 288), row(2, expected=288), row(3, expected=0, coverage=None)]
     assert [line.split()[-1] for line in draw(rows).text.splitlines()[2:]] == ["99%", "100%", "1.00"]
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from etl.db.equity import Equity
 from etl.report.equity import EVERYBODY, Question, report
+from etl.report.page import page
+from etl.report.page_data import charts
 from etl.report.periods import Every
 from etl.report.sheet import Part, Sheet, sheet
 from tests.db.recorded import START, Recorded
@@ -90,6 +92,20 @@ def test_figures_are_those_of_the_report(recorded: Recorded, ask: Callable[..., 
     check(recorded, ask, every=Every.WEEK, until=START + timedelta(days=20), account="other")
 
 
+def test_headline_calendar_and_table_count_the_same_snapshots(recorded: Recorded, ask: Callable[..., Sheet]) -> None:
+    recorded.account("main", (HOUR, "03-02 12:00", "03-03 00:01"))
+    for hour in range(1, 12):
+        imported: dict[str, Any] = {"provenance": "imported", "requested_at": None, "latency_ms": None}
+        recorded.snapshot(f"03-02 {hour:02}:00", "1", **imported)
+    recorded.snapshot("03-02 12:00", "1")
+    found = ask()
+    [part] = charts(found)["accounts"]
+    assert part["days"] == [["2026-03-02", 1 / 13, "7%, 1 of 13"], ["2026-03-03", None, ""]]
+    html = page(found)
+    assert "1 of 13 expected snapshots" in html
+    assert "12 of 13" not in html
+
+
 def check(recorded: Recorded, ask: Callable[..., Sheet], **asked: Any) -> None:
     def reported(**changes: Any) -> list[Any]:
         return report(Equity(recorded.database), Question(**{**asked, **changes}), NOW).rows
@@ -103,7 +119,8 @@ def check(recorded: Recorded, ask: Callable[..., Sheet], **asked: Any) -> None:
     assert found.parts
     for part in found.parts:
         at_slots = sum(row["snapshots"] for row in part.rows)
-        assert part.curve.missed == sum(row["expected"] for row in part.rows) - at_slots
+        covered = sum(round((row["coverage"] or 0) * row["expected"]) for row in part.rows)
+        assert part.curve.missed == sum(row["expected"] for row in part.rows) - covered
         points = [point for point in part.curve.points() if point]
         assert len(points) == at_slots
         assert points[-1].amount == [row["close_usdt"] for row in part.rows if row["close_usdt"] is not None][-1]
