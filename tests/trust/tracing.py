@@ -171,9 +171,9 @@ class Tracee:
                 os.kill(int(child), number)
 
 
-def wait_for_new_slot() -> None:
-    """Until a run that starts now will ask in the next slot of a second: this is earlier than that, but not by much."""
-    time.sleep(max(0.0, 1 - STARTS_IN_NO_LESS_THAN - time.time() % 1))
+def wait_for_new_slot(seconds: int = 1) -> None:
+    """Until a run that starts now will ask in the next slot of so long: this is earlier than that, but not by much."""
+    time.sleep(max(0.0, seconds - STARTS_IN_NO_LESS_THAN - time.time() % seconds))
 
 
 def strace(log: Path, fault: str | None, letters: int = 32) -> list[str]:
