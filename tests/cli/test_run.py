@@ -272,10 +272,10 @@ def test_while_the_database_is_away_every_slot_is_read_on_time_and_all_are_store
         one, two = program("locked"), program("gone")
         three, four = program("down", down.url), program("hanging", hanging.url)
         at_once(
-            lambda: lives_through(one, lambda: locked(one), seconds=13),
+            lambda: lives_through(one, lambda: locked(one), seconds=17),
             lambda: lives_through(two, lambda: gone(two), seconds=8),
             lambda: lives_through(three, lambda: closed(down), seconds=8),
-            lambda: lives_through(four, lambda: silent(hanging), seconds=13),
+            lambda: lives_through(four, lambda: silent(hanging), seconds=17),
         )
         said = "".join(path.read_text() for path in tmp_path.rglob("run-*.log"))
         assert said.count("the database takes outcomes again") == 4, "each of them was noticed"
