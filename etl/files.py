@@ -1,12 +1,15 @@
-"""Files that are private, and on the disk when they are said to be."""
+"""Files that are private, on the disk when they are said to be, replaced in one step, and held by one process."""
 
+import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 
 from etl.errors import CannotCreate
 
 ONE_READ = 1_000_000
+LOCK_LOOK_SECONDS = 0.002
 
 
 def make_private_directory(directory: Path) -> None:
@@ -39,15 +42,14 @@ def read_file(path: str) -> bytes:
 
 def write_and_flush(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, and wait until its bytes are on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        # By the descriptor: by now another process may have given the file its final name.
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _write(path, content, 0o600, flush=True)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte, in as many steps as the system wants. Raises OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def flush_file(path: Path) -> None:
@@ -68,8 +70,45 @@ def flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put new content in place of a file's in one step, so that a reader sees the old or the new. Raises OSError."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o600, flush: bool = True) -> None:
+    """Put new content in place of a file's in one step, so that a reader sees the old or the new. Raises OSError.
+
+    ``mode`` holds whatever the umask. Without ``flush``, a loss of power may leave neither: for what is written anew.
+    """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
-    write_and_flush(unfinished, content)
-    unfinished.replace(path)
+    try:
+        _write(unfinished, content, mode, flush=flush)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, content: bytes, mode: int, *, flush: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if mode != 0o600:  # noqa: PLR2004 - what no umask in use takes away from
+            os.fchmod(descriptor, mode)
+        write_all(descriptor, content)
+        if flush:
+            # By the descriptor: by now another process may have given the file its final name.
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, patience_seconds: float) -> None:
+    """Hold an open file for oneself until it is closed; the kernel lets go of it when its holder dies.
+
+    Raises BlockingIOError where another process holds it for so long, other OSErrors where it cannot be held at all.
+    """
+    end = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(LOCK_LOOK_SECONDS)
+        else:
+            return

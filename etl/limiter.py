@@ -1,10 +1,8 @@
 """At most so many requests in any window of so many seconds, by all the processes of one state directory together."""
 
-import fcntl
 import logging
 import os
 import threading
-import time
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
@@ -12,6 +10,8 @@ from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
+
+from etl.files import lock
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class SlidingWindow:
     def _change_file(self, file: Path, change: Callable[[], T]) -> T:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _lock(descriptor)
+            lock(descriptor, PATIENCE_SECONDS)
             there = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             self._sent = array("d", there[: len(there) // 8 * 8])
             changed = change()
@@ -124,16 +124,3 @@ class SlidingWindow:
             return changed
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(0.002)
-        else:
-            return

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from etl.errors import CannotCreate, DiskError
+from etl.files import write_all
 from etl.report.equity import Question
 from etl.report.sheet import SheetSource, sheet
 
@@ -53,9 +54,7 @@ def placed(file: Path) -> Iterator[Callable[[str], int]]:
     def place(text: str) -> int:
         content = text.encode()
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            write_all(descriptor, content)
             os.fsync(descriptor)
         except OSError as error:
             raise DiskError(f"cannot write {file}: {error.strerror}; --html names another place") from None

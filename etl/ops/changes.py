@@ -4,7 +4,6 @@ A thread of its own notes what became of slots in a file of the state directory,
 was told of yet. Recording never waits for it; a run waits at its end, for as long as commands are given.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import EtlError
-from etl.files import make_private_directory, replace_file
+from etl.files import lock, make_private_directory, replace_file
 from etl.grid import slot_end, slot_of, slot_text
 from etl.ops.command import Command, Ran
 from etl.ops.states import (
@@ -275,18 +274,11 @@ def _locked(file: Path, patience_seconds: float) -> Iterator[bool]:
     """Whether the lock is ours; the kernel lets go of it when its holder dies. Raises OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield _lock(descriptor, time.monotonic() + patience_seconds)
+        try:
+            lock(descriptor, patience_seconds)
+            is_ours = True
+        except BlockingIOError:
+            is_ours = False
+        yield is_ours
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, end: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.01)
-        else:
-            return True

@@ -1,17 +1,14 @@
 """The ledger of the metrics on the disk, shared by all processes of a state directory, so that counters go on."""
 
-import fcntl
 import logging
 import os
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
-from etl.files import make_private_directory
+from etl.files import lock, make_private_directory, replace_file
 from etl.ops.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -41,7 +38,7 @@ class LedgerFile:
             yield ledger
             content = msgspec.json.encode(ledger)
             try:
-                self._write(content)
+                replace_file(self._file, content, flush=False)
                 self._unwritten = None
             except OSError as error:
                 self._unwritten = content
@@ -56,16 +53,11 @@ class LedgerFile:
         except Exception as error:  # noqa: BLE001 - whatever refuses it, the metrics go on in memory
             return f"{self._lock} cannot be used: {type(error).__name__}"
         held.callback(os.close, descriptor)
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if not isinstance(error, BlockingIOError) or time.monotonic() >= end:
-                    return f"{self._lock} is held by another process: some of its counts may be lost"
-                time.sleep(0.005)
-            else:
-                return ""
+        try:
+            lock(descriptor, PATIENCE_SECONDS)
+        except OSError:
+            return f"{self._lock} is held by another process: some of its counts may be lost"
+        return ""
 
     def _read(self) -> Ledger:
         try:
@@ -76,17 +68,6 @@ class LedgerFile:
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("%s is passed over, and counting begins anew: %s", self._file, type(error).__name__)
             return Ledger()
-
-    def _write(self, content: bytes) -> None:
-        unfinished = self._file.with_name(f".{self._file.name}.{secrets.token_hex(4)}.unfinished")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            unfinished.replace(self._file)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
 
     def _tell(self, trouble: str) -> None:
         if trouble and trouble != self._said:

@@ -1,10 +1,10 @@
 """A file for the textfile collector of node_exporter, which reads whatever ends in ``.prom`` at any moment."""
 
 import contextlib
-import os
-import secrets
 import time
 from pathlib import Path
+
+from etl.files import replace_file
 
 # node_exporter runs as another user, and nothing in it is secret.
 MODE = 0o644
@@ -16,17 +16,8 @@ def write(path: Path, content: bytes) -> None:
 
     It is not flushed to the disk: after a loss of power the next run writes it anew.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     _clear_up(path)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), MODE)  # whatever the umask
-            file.write(content)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    replace_file(path, content, mode=MODE, flush=False)
 
 
 def _clear_up(path: Path) -> None:
