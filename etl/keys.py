@@ -53,17 +53,20 @@ def read_every_key(settings: Settings, environ: Mapping[str, str] = os.environ) 
 def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
     """The same; raises SettingsError also where there is no account, or none with a usable key."""
     keys = read_every_key(settings, environ)
-    if not keys.usable and keys.unusable:
-        raise next(iter(keys.unusable.values()))
     if not keys.usable:
-        file = settings.config_file
-        where = (
-            f"uncomment [accounts.main] in {file}" if file else "write accounts into the file that bingx-etl init makes"
-        )
-        raise SettingsError(
-            f"no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), or {where}"
-        )
+        raise why_none(settings, keys)
     return keys
+
+
+def why_none(settings: Settings, keys: Keys) -> SettingsError:
+    """What to do where no account has a usable key."""
+    if keys.unusable:
+        return next(iter(keys.unusable.values()))
+    file = settings.config_file
+    where = f"uncomment [accounts.main] in {file}" if file else "write accounts into the file that bingx-etl init makes"
+    return SettingsError(
+        f"no account: set BINGX_API_KEY and BINGX_API_SECRET (a key with the permission Read is enough), or {where}"
+    )
 
 
 def account_names(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -97,6 +97,10 @@ class Remembered:
         """The same for the host."""
         self._write(self._host_file, memory)
 
+    def knows(self, name: str) -> bool:
+        """Whether anything was ever remembered of this account."""
+        return self._account_file(name).is_file()
+
     def knows_accounts(self) -> bool:
         """Whether anything was ever remembered of an account."""
         return self.accounts_directory.is_dir() and any(self.accounts_directory.glob("*.json"))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from etl.bootstrap import build_recorder
+from etl.bootstrap import build_recorder, build_remembered
 from etl.cli.command import LoggedCommand, settings
 from etl.cli.exits import code_of
 from etl.cli.interruption import Interruption
@@ -17,10 +17,11 @@ from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, metrics_of, others_of
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
-from etl.keys import Keys, read_keys
+from etl.keys import Keys, key_places, read_every_key, why_none
 from etl.logs import configure
 from etl.model import Reason
 from etl.recorder import Recorded, Slot
+from etl.settings import Settings
 from etl.watchers import Watchers
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
     """
     with nullcontext() if names else false_start_told():
         chosen = settings()
-        all_keys = read_keys(chosen)
+        all_keys = read_every_key(chosen)
         keys = _choose(all_keys, names)
+        if not keys.usable and not _were_recorded(chosen, keys):
+            raise why_none(chosen, keys)
         texts = [text for key in keys.usable.values() for text in (key.key, key.secret)]
         configure(chosen.log_format, [*chosen.secrets, *texts])
         recorder = build_recorder(chosen, keys, ask_refused=force)
@@ -82,12 +85,20 @@ def _choose(keys: Keys, names: tuple[str, ...]) -> Keys:
     for name in names:
         if name not in known:
             raise NoSuchAccount(f"no account {name!r} in the settings; there are: {', '.join(known)}")
-        if name in keys.unusable and len(names) == 1:
-            raise keys.unusable[name]
     return Keys(
         {name: key for name, key in keys.usable.items() if name in names},
         {name: error for name, error in keys.unusable.items() if name in names},
     )
+
+
+def _were_recorded(chosen: Settings, keys: Keys) -> bool:
+    """Whether one of these accounts was recorded by a key from a place that the settings still name.
+
+    Then its file is gone or cannot be read, and the slot has that for its reason. Otherwise the settings are not
+    finished, or were handed over to another process (by systemd) and not to this one.
+    """
+    places, remembered = key_places(chosen), build_remembered(chosen)
+    return any(remembered.knows(name) and any(places[name].values()) for name in keys.unusable)
 
 
 def _as_json(recorded: Recorded) -> dict[str, Any]:

@@ -209,6 +209,59 @@ def test_an_account_whose_key_cannot_be_read_does_not_stop_the_others(program: P
     assert program.rows("SELECT count(*) FROM snapshot") == [(3,)]
 
 
+def key_files(program: Program) -> dict[str, str | None]:
+    """The settings that have the only key come from files, and the files."""
+    [first, *_] = program.exchange.accounts
+    for name, text in (("api.key", first.api_key), ("api.secret", first.api_secret)):
+        (program.home / name).write_text(text)
+        (program.home / name).chmod(0o600)
+    return {
+        "BINGX_API_KEY": None,
+        "BINGX_API_SECRET": None,
+        "BINGX_API_KEY_FILE": str(program.home / "api.key"),
+        "BINGX_API_SECRET_FILE": str(program.home / "api.secret"),
+        "BINGX_ETL_INTERVAL": "1s",
+    }
+
+
+@pytest.mark.parametrize("arguments", [(), ("--account", "main")], ids=["all", "named"])
+def test_a_slot_whose_only_key_has_gone_has_that_for_its_reason(program: Program, arguments: tuple[str, ...]) -> None:
+    environ = key_files(program)
+    assert program.run("snapshot", *arguments, **environ).code == 0
+    (program.home / "api.secret").rename(program.home / "gone")
+    time.sleep(1)
+    ran = program.run("snapshot", "--json", *arguments, **environ)
+    assert ran.code == 78
+    [line] = ran.lines
+    assert (line["status"], line["reason"], line["stored"], line["attempts"]) == ("failed", "key_missing", True, 0)
+    assert str(program.home / "api.secret") in line["detail"]
+    assert program.rows("SELECT reason, attempts FROM failure") == [("key_missing", 0)]
+    (program.home / "gone").rename(program.home / "api.secret")
+    time.sleep(1)
+    assert program.run("snapshot", *arguments, **environ).code == 0
+    assert program.rows("SELECT count(*) FROM snapshot") == [(2,)]
+
+
+@pytest.mark.parametrize("key", ["named by nothing", "of an account never heard of"])
+def test_settings_without_a_key_that_was_ever_used_are_mended_first_and_no_slot_is_said_to_have_failed(
+    program: Program, key: str
+) -> None:
+    environ = key_files(program)
+    assert program.run("snapshot", **environ).code == 0
+    if key == "named by nothing":  # as where systemd hands the keys to the service, and to nobody else
+        config = program.home / "named.toml"
+        config.write_text("[accounts.main]\n")
+        environ |= {"BINGX_ETL_CONFIG": str(config), "BINGX_API_KEY_FILE": None, "BINGX_API_SECRET_FILE": None}
+    else:
+        (program.home / "api.key").unlink()
+        environ |= {"BINGX_ETL_ACCOUNT": "new"}
+    time.sleep(1)
+    ran = program.run("snapshot", "--json", **environ)
+    assert (ran.code, ran.out) == (78, "")
+    assert len(ran.err.splitlines()) == 1
+    assert program.rows("SELECT count(*) FROM failure") == [(0,)]
+
+
 def test_a_partial_snapshot_is_stored_with_a_warning_and_without_a_total(anywhere: Program) -> None:
     anywhere.exchange.faults.add("balances", null=["grid"])
     ran = anywhere.run("snapshot", "--json")
