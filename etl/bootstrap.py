@@ -1,14 +1,14 @@
 """The composition root: the only module that knows every real part. Heavy parts are imported where they are needed."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from etl.errors import EtlError
-from etl.keys import Keys, account_names
+from etl.keys import ApiKey, Keys, account_names
 from etl.limiter import SlidingWindow
 from etl.load import Loader
 from etl.model import Environment
@@ -22,7 +22,9 @@ from etl.spool import Spool
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from etl.bingx.client import Client
     from etl.bingx.post import Post
+    from etl.bingx.source import BingXSource
     from etl.db.accounts import Accounts
     from etl.db.copying import Copied, Progress
     from etl.db.equity import Equity
@@ -36,19 +38,8 @@ if TYPE_CHECKING:
 
 def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False) -> Recorder:
     """What records a slot of these accounts."""
-    from etl.bingx.client import Client, Credential  # noqa: PLC0415 - requests costs a tenth of a second
-    from etl.bingx.source import BingXSource, environment_of  # noqa: PLC0415
-
     remembered = build_remembered(settings)
-    client = Client(
-        settings.base_url,
-        fallback_base_url=settings.fallback_base_url,
-        proxy=settings.proxy,
-        ca_bundle=settings.ca_bundle,
-        request_timeout_seconds=settings.request_timeout_seconds,
-        recv_window_ms=settings.recv_window_ms,
-    )
-    credentials = {name: Credential(key.key, key.secret) for name, key in keys.usable.items()}
+    client, source = build_source(settings, keys.usable, settings.request_timeout_seconds)
     plan = Plan(
         interval_seconds=settings.interval_seconds,
         retry_for_seconds=settings.retry_for_seconds,
@@ -59,12 +50,31 @@ def build_recorder(settings: Settings, keys: Keys, *, ask_refused: bool = False)
         doubt_above=settings.doubt_above,
     )
     return Recorder(
-        BingXSource(client, credentials, environment_of(settings.base_url)),
+        source,
         remembered,
         build_loader(settings, remembered),
         plan,
         requests_left=client.allowance.take,
     )
+
+
+def build_source(
+    settings: Settings, keys: Mapping[str, ApiKey], request_timeout_seconds: float
+) -> "tuple[Client, BingXSource]":
+    """What asks BingX for these accounts. Raises SettingsError."""
+    from etl.bingx.client import Client, Credential  # noqa: PLC0415 - requests costs a tenth of a second
+    from etl.bingx.source import BingXSource, environment_of  # noqa: PLC0415
+
+    client = Client(
+        settings.base_url,
+        fallback_base_url=settings.fallback_base_url,
+        proxy=settings.proxy,
+        ca_bundle=settings.ca_bundle,
+        request_timeout_seconds=request_timeout_seconds,
+        recv_window_ms=settings.recv_window_ms,
+    )
+    credentials = {name: Credential(key.key, key.secret) for name, key in keys.items()}
+    return client, BingXSource(client, credentials, environment_of(settings.base_url))
 
 
 def build_post(latest: Callable[[], PingSettings]) -> Callable[[str, str, float], str]:

@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from etl.bingx.client import Client, Credential
-from etl.bingx.source import BingXSource, environment_of
-from etl.bootstrap import build_remembered
+from etl.bootstrap import build_remembered, build_source
 from etl.db.engine import open_engine
 from etl.db.examination import Examination
 from etl.db.url import parse
@@ -92,17 +90,8 @@ def _database_file(settings: Settings) -> Path | None:
 
 def _exchange(settings: Settings, keys: Keys | SettingsError) -> Exchange | Exception:
     try:
-        client = Client(
-            settings.base_url,
-            fallback_base_url=settings.fallback_base_url,
-            proxy=settings.proxy,
-            ca_bundle=settings.ca_bundle,
-            request_timeout_seconds=min(settings.request_timeout_seconds, REQUEST_SECONDS),
-            recv_window_ms=settings.recv_window_ms,
-        )
         usable = {} if isinstance(keys, SettingsError) else keys.usable
-        credentials = {name: Credential(key.key, key.secret) for name, key in usable.items()}
-        source = BingXSource(client, credentials, environment_of(settings.base_url))
+        _, source = build_source(settings, usable, min(settings.request_timeout_seconds, REQUEST_SECONDS))
     except EtlError as error:
         return error
     remembered = build_remembered(settings)
