@@ -36,7 +36,8 @@ SEGMENT_SECONDS: Final = 3600
 LEAST_FREE_BYTES: Final = 64 << 20
 LEAST_FREE_SHARE: Final = 20  # one part of so many, on a small disk
 COMPLAIN_EVERY_SECONDS: Final = 3600.0
-NAME: Final = re.compile(r"([0-9]{8})\.([0-9]{1,12})\.([0-9a-f]{16})\.outcomes")
+# Numbers have no more digits than times can have, be a byte of them damaged or not.
+NAME: Final = re.compile(r"([0-9]{8})\.([0-9]{1,11})\.([0-9a-f]{16})\.outcomes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,10 @@ class Retention:
 
 
 def segments(directory: Path) -> list[Segment]:
-    """What is there, oldest first."""
+    """What is there, oldest first; nothing where it is not made yet, or cannot be read: the next append tells that."""
     try:
         names = sorted(os.listdir(directory))
-    except FileNotFoundError:
+    except OSError:
         return []
     matches = [match for name in names if (match := NAME.fullmatch(name))]
     return [Segment(directory / m[0], int(m[1]), int(m[2]), m[3].encode()) for m in matches]
@@ -175,7 +176,7 @@ def size_and_beginning(directory: Path) -> tuple[int, datetime | None]:
     found = segments(directory)
     size = 0
     for segment in found:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             size += segment.path.stat().st_size
     return size, datetime.fromtimestamp(found[0].begun, UTC) if found else None
 
@@ -229,5 +230,5 @@ def _heads(content: bytes, word: bytes) -> Iterator[re.Match[bytes]]:
 
 def _marks(content: bytes, word: bytes) -> list[tuple[datetime, Mark]]:
     """When the history was begun, and what was stored in it, of each append."""
-    found = re.finditer(rb"\n%s mark ([0-9]{1,15}) ([0-9]{1,12}) ([0-9]{1,12}) ([01])\n" % word, content)
+    found = re.finditer(rb"\n%s mark ([0-9]{1,14}) ([0-9]{1,12}) ([0-9]{1,11}) ([01])\n" % word, content)
     return [(from_ms(int(m[1])), Mark(int(m[2]), datetime.fromtimestamp(int(m[3]), UTC), m[4] == b"1")) for m in found]

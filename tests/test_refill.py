@@ -1,6 +1,7 @@
 """What was stored stays on disk for a while, so that a database that is older than that gets back what it lacks."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -290,6 +291,15 @@ def test_where_nothing_is_to_be_kept_nothing_is(house: House, older: Callable[[H
     assert house.kept() == []
     house.load(slot(2), into=backup)
     assert len(house.told(backup)[0]) == 2
+
+
+def test_what_is_stored_does_not_depend_on_what_is_kept_of_it(house: House) -> None:
+    house.load(slot(0))
+    shutil.rmtree(house.retention.directory)
+    house.retention.directory.write_text("a file is in the way")
+    house.load(slot(1))
+    house.loader().refill()
+    assert len(house.told()[0]) == 2
 
 
 def test_very_many_come_back_in_batches(

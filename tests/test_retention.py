@@ -170,6 +170,31 @@ def test_a_disk_that_refuses_is_told_once_and_harms_nothing(kept: Retention, cap
     assert there(kept) == [reading()]
 
 
+def test_what_cannot_be_read_is_as_good_as_nothing(kept: Retention) -> None:
+    kept.directory.parent.mkdir()
+    for make in (lambda path: path.write_text("a file"), lambda path: path.symlink_to("stored")):
+        make(kept.directory)
+        assert kept.last() is None
+        assert kept.last(BEGUN) is None
+        assert there(kept) == []
+        assert not drop_oldest(kept.directory)
+        assert size_and_beginning(kept.directory) == (0, None)
+        kept.directory.unlink()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_mark_whose_time_is_none_is_passed_over(kept: Retention, number: int) -> None:
+    add(kept, reading())
+    [segment] = segments(kept.directory)
+    content = segment.path.read_bytes()
+    [mark] = [line for line in content.splitlines() if b" mark " in line]
+    words = mark.split()
+    words[1 + number] = b"9" * (15 if number == 1 else 12)
+    segment.path.write_bytes(content.replace(mark, b" ".join(words)))
+    assert Retention(kept.directory.parent, kept.keep_seconds).last() is None
+    assert there(kept) == [reading()]
+
+
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """How much is free, as the system would say it."""

@@ -36,7 +36,7 @@ def check_state(state_dir: Path) -> Iterator[Finding]:
     # What is not there yet is made by the first run.
     shut = [
         place
-        for place in (state_dir, *(state_dir / name for name in ("spool", "quarantine", "remembered")))
+        for place in (state_dir, *(state_dir / name for name in ("spool", "quarantine", "remembered", "stored")))
         if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK)
     ]
     for place in shut:

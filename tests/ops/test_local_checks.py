@@ -44,3 +44,9 @@ def test_a_state_directory_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert [each.verdict for each in check_state(tmp_path / "file")] == [Verdict.PROBLEM]
     assert [each.verdict for each in check_state(tmp_path / "new")] == [Verdict.OK]
+
+
+def test_where_nothing_can_be_kept_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "stored").touch()
+    [finding] = check_state(tmp_path)
+    assert (finding.verdict, str(tmp_path / "stored") in finding.says) == (Verdict.PROBLEM, True)
