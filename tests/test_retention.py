@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -172,8 +173,8 @@ def test_a_disk_that_refuses_is_told_once_and_harms_nothing(kept: Retention, cap
 
 def test_what_cannot_be_read_is_as_good_as_nothing(kept: Retention) -> None:
     kept.directory.parent.mkdir()
-    for make in (lambda path: path.write_text("a file"), lambda path: path.symlink_to("stored")):
-        make(kept.directory)
+    for in_its_place in (kept.directory.touch, partial(kept.directory.symlink_to, "stored")):
+        in_its_place()
         assert kept.last() is None
         assert kept.last(BEGUN) is None
         assert there(kept) == []
