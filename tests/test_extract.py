@@ -615,3 +615,24 @@ def test_a_clock_that_is_mended_between_the_beginning_of_a_run_and_its_request_n
 def run_once(world: World) -> None:
     plan = Plan(INTERVAL, 120, 10, SlidingWindow(100, 10), SlidingWindow(100, 10))
     world.extraction(plan, Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)).run(["main"])
+
+
+def test_a_slot_that_breaks_off_leaves_none_of_the_limit_taken(world: World) -> None:
+    """Whoever waits for its answers no more says so, or they would count for ever."""
+    release = threading.Event()
+
+    def hang(number: int) -> Fetched:
+        release.wait(30)
+        return world.answer()
+
+    def refuse(drafts: Sequence[Draft]) -> None:
+        raise RuntimeError(f"{len(drafts)} cannot be kept")
+
+    world.scripts["hangs"] = hang
+    window = SlidingWindow(2, 10)
+    plan = Plan(INTERVAL, 120, world.request_timeout, window, SlidingWindow(2, 10))
+    clock = Clock(world.now, world.monotonic, lambda: 0.5, speed=world.speed)
+    with pytest.raises(RuntimeError):
+        world.extraction(plan, clock, keep=refuse).run(["hangs", "answers"])
+    release.set()
+    assert window.take_some(world.monotonic() + 3600, 2)[0] == 2
