@@ -80,6 +80,8 @@ class Batch:
         if refused is None and isinstance(outcome, Reading):
             same_owner = account.uid is not None or self._same_owner(outcome)
             refused = check_identity(account, outcome.uid, self._owners.get, same_owner=same_owner)
+        elif refused is None and entry.uid is not None:
+            refused = check_identity(account, entry.uid, self._owners.get)  # a failure says nothing of whose it is
         if isinstance(refused, Waits):
             return Loaded(entry, waits=refused.detail)
         if refused is None:

@@ -1,8 +1,8 @@
 """The composition root: the only module that knows every real part. Heavy parts are imported where they are needed."""
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from etl.errors import EtlError
 from etl.keys import ApiKey, Keys, account_names
 from etl.limiter import SlidingWindow
+from etl.lineage import Lineage
 from etl.load import Loader
 from etl.model import Environment
 from etl.patience import Plan
@@ -19,9 +20,8 @@ from etl.retention import Retention
 from etl.settings import PingSettings, Settings, harmless_environment
 from etl.spool import Spool
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
+    from etl.adopt import Adopter
     from etl.bingx.client import Client
     from etl.bingx.post import Post
     from etl.bingx.source import BingXSource
@@ -123,31 +123,29 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
     from etl.db.engine import open_engine  # noqa: PLC0415 - SQLAlchemy costs as much
     from etl.db.store import SqlStore  # noqa: PLC0415
 
-    remembered = remembered or build_remembered(settings)
     return Loader(
         spool=build_spool(settings),
         store=SqlStore(open_engine(settings.database_url, keep=True), lambda: datetime.now(UTC)),
         parse=parse_overview,
-        remembered=remembered,
-        prepare=_preparing(settings, is_known=remembered.knows_accounts()),
+        remembered=remembered or build_remembered(settings),
+        prepare=partial(prepare_database, settings),
         retention=Retention(settings.state_dir, settings.keep_stored_seconds),
+        lineage=build_lineage(settings),
     )
 
 
-def _preparing(settings: Settings, *, is_known: bool) -> Callable[[], None]:
-    """:func:`prepare_database` for a whole run, in which a database that was there may go missing."""
-    is_known = is_known or _has_content(database_file(settings))
-
-    def prepare() -> None:
-        nonlocal is_known
-        prepare_database(settings, is_known=is_known)
-        is_known = True
-
-    return prepare
+def build_lineage(settings: Settings) -> Lineage:
+    """Which history is recorded into."""
+    return Lineage(settings.state_dir)
 
 
-def _has_content(file: Path | None) -> bool:
-    return file is not None and file.exists() and file.stat().st_size > 0
+def build_adopter(settings: Settings) -> "Adopter":
+    """What lets the history in the database go on, with what is kept of others."""
+    from etl.adopt import Adopter  # noqa: PLC0415 - for one command
+    from etl.bingx.source import environment_of  # noqa: PLC0415
+
+    loader = build_loader(settings)
+    return Adopter(loader, build_lineage(settings), environment_of(settings.base_url))
 
 
 def metrics_told(settings: Settings, keys: Keys, *, stays: bool) -> "Told":
@@ -176,16 +174,10 @@ def build_remembered(settings: Settings) -> Remembered:
     return Remembered(settings.state_dir)
 
 
-def prepare_database(settings: Settings, *, is_known: bool = False) -> None:
-    """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone.
-
-    ``is_known``: accounts had been recorded before this run, so that a missing database is worth a warning.
-    """
+def prepare_database(settings: Settings) -> None:
+    """Bring a SQLite database to this program's schema; a PostgreSQL is upgraded by ``db upgrade`` alone."""
     from etl.db.readiness import prepare  # noqa: PLC0415
 
-    file = database_file(settings)
-    if is_known and file is not None and not _has_content(file):
-        log.warning("%s is missing or empty, though accounts were recorded before: a new history begins", file)
     prepare(settings.database_url)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from etl.bootstrap import build_remembered, build_source
+from etl.bootstrap import build_lineage, build_remembered, build_source
 from etl.db.engine import open_engine
 from etl.db.examination import Examination
 from etl.db.url import parse
@@ -36,6 +36,7 @@ def build_doctor(settings: Settings, keys: Keys | SettingsError) -> Doctor:
         exchange=_exchange(settings, keys),
         database=lambda: Examination(open_engine(settings.database_url, deadline_seconds=DATABASE_SECONDS)),
         interval_seconds=settings.interval_seconds,
+        history=build_lineage(settings).known,
     )
 
 

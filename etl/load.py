@@ -13,13 +13,8 @@ from etl.batch import Batch, Loaded, failure_of
 from etl.clock import TRUSTED_SKEW
 from etl.errors import DiskError, NotUnderstood, RecordRefused, SchemaNotAtHead
 from etl.grid import slot_of
-from etl.model import (
-    Answer,
-    Failure,
-    Outcome,
-    Reading,
-    Reason,
-)
+from etl.lineage import Lineage
+from etl.model import Answer, Failure, Outcome, Reading, Reason
 from etl.refill import HistoryIsOlder, Refilled, keep, kept_entries, require_not_older
 from etl.remembered import HostMemory, Remembered
 from etl.retention import Retention
@@ -41,7 +36,7 @@ class Loader:
 
     ``parse`` reads a body, ``remembered`` knows what was learned after a reading was kept, ``prepare`` brings the
     schema to head where that is this program's to do, and does nothing elsewhere. ``retention`` keeps what was stored
-    for a while; None: nothing is kept.
+    for a while; None: nothing is kept. ``lineage`` remembers which history that was.
     """
 
     spool: Spool
@@ -50,6 +45,7 @@ class Loader:
     remembered: Remembered
     prepare: Callable[[], None]
     retention: Retention | None = None
+    lineage: Lineage | None = None
 
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
@@ -79,17 +75,31 @@ class Loader:
                 self._refill(older, discarding, report)
 
     def _look(self) -> None:
+        begun_at: datetime | None = None
         with self.store.transaction() as transaction:
             if self.retention is not None:
-                require_not_older(transaction, self.retention)
+                begun_at = require_not_older(transaction, self.retention)
+        self._note(begun_at)
+
+    def _note(self, begun_at: datetime | None, *, is_new: bool = False) -> None:
+        """Before anything more is kept: what was stored last may be all that tells of the history before."""
+        if self.lineage is not None and self.retention is not None and begun_at is not None:
+            self.lineage.note(begun_at, self.retention.last_history, is_new=is_new)
 
     def _refill(self, older: HistoryIsOlder, discarding: "_Discarding", report: Callable[[Loaded], None]) -> None:
         if self.retention is None:
             return
+        self._note(older.begun_at)
         refilled = Refilled(older, report)
         for batch in _batches(kept_entries(self.store, self.retention, older.begun_at)):
             self._load_batch(batch, refilled, discarding, is_checked=True)
         refilled.tell()
+
+    def put_in(self, kept: Iterable[Entry], report: Callable[[Loaded], None]) -> None:
+        """Store these, which were stored before, in whatever history; of each, ``report`` hears after COMMIT."""
+        with _Discarding(self.spool, self.retention) as discarding:
+            for batch in _batches(kept):
+                self._load_batch(batch, report, discarding, is_checked=True)
 
     def _waiting(self) -> Iterator[Entry]:
         after = ""
@@ -125,10 +135,12 @@ class Loader:
         answers = [self._understand(entry.outcome) for entry in batch]
         batch = [self._enrich(entry, answer, host) for entry, answer in zip(batch, answers, strict=True)]
         begun_at: datetime | None = None
+        is_new = False
         try:
             with self.store.transaction() as transaction:
                 if self.retention is not None and not is_checked:
                     begun_at = require_not_older(transaction, self.retention)
+                    is_new = begun_at is None
                 loaded = Batch(transaction, self._same_owner, self._begin).add(batch, answers)
                 if self.retention is not None and begun_at is None:
                     begun_at, _ = transaction.begun_at()
@@ -140,6 +152,8 @@ class Loader:
                 return
             log.error("the database refuses an outcome of %s: %s", batch[0].outcome.account, error)
             loaded = [self._refused_by_store(batch[0], str(error))]
+        if not is_checked:
+            self._note(begun_at, is_new=is_new)
         loaded = [self._set_aside(result) for result in loaded]
         for result in loaded:
             report(result)

@@ -61,25 +61,28 @@ def require_not_older(transaction: Transaction, retention: Retention) -> datetim
     return begun_at
 
 
-def kept_entries(store: Store, retention: Retention, begun_at: datetime) -> Iterator[Entry]:
-    """What is kept of a history, in the order in which it was stored.
+def kept_entries(
+    store: Store, retention: Retention, begun_at: datetime | None, *, others: bool = False
+) -> Iterator[Entry]:
+    """What is kept of a history, or of all ``others``, in the order in which it was stored.
 
     An account is its UID: what was kept under another name than it has now is put back under the present one.
     """
     first: dict[str, str] = {}
     uids: set[str] = set()
-    for _, outcome in retention.outcomes(begun_at):
+    for _, outcome in retention.outcomes(begun_at, others=others):
         if isinstance(outcome, Reading) and outcome.uid is not None:
             first.setdefault(outcome.account, outcome.uid)
             uids.add(outcome.uid)
     with store.transaction() as transaction:
         owners = transaction.owners(uids)
-    names = {name: owners.get(uid, name) for name, uid in first.items()}
-    for name, outcome in retention.outcomes(begun_at):
+    whose = dict(first)
+    for name, outcome in retention.outcomes(begun_at, others=others):
         if isinstance(outcome, Reading) and outcome.uid is not None:
-            names[outcome.account] = owners.get(outcome.uid, outcome.account)
-        account = names.get(outcome.account, outcome.account)
-        yield Entry(name, replace(outcome, account=account), spooled=False, kept=True)
+            whose[outcome.account] = outcome.uid
+        uid = whose.get(outcome.account)
+        account = outcome.account if uid is None else owners.get(uid, outcome.account)
+        yield Entry(name, replace(outcome, account=account), spooled=False, kept=True, uid=uid)
 
 
 @dataclass(slots=True)

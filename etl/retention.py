@@ -102,13 +102,18 @@ class Retention:
                     return mark
         return None
 
-    def outcomes(self, begun_at: datetime) -> Iterator[tuple[str, Outcome]]:
-        """What is kept of the history that was begun then, in the order in which it was stored."""
-        history = to_ms(begun_at)
+    def last_history(self) -> datetime | None:
+        """When the history was begun of which an outcome was kept last."""
+        last = self.last()
+        return None if last is None else last[0]
+
+    def outcomes(self, begun_at: datetime | None, *, others: bool = False) -> Iterator[tuple[str, Outcome]]:
+        """What is kept of the history that was begun then, or of all ``others``, in the order of storing."""
+        history = -1 if begun_at is None else to_ms(begun_at)
         for segment in segments(self.directory):
             content = _content(segment)
             for head in _heads(content, segment.word):
-                if int(head[1]) != history:
+                if (int(head[1]) == history) is others:
                     continue
                 with contextlib.suppress(NotUnderstood):  # torn, or of a later program
                     yield head[3].decode(), decode(content[head.end() : head.end() + int(head[2])])

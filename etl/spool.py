@@ -38,7 +38,7 @@ ABANDONED_AFTER_SECONDS = 600
 class Entry:
     """An outcome and the name of its file; ``spooled`` is False where the disk refused that: it is in memory only.
 
-    ``content`` is that of the file, where it was read. ``kept`` are those that were stored before.
+    ``content`` is that of the file, where it was read. ``kept`` were stored before; ``uid`` is whose they are then.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Entry:
     spooled: bool = True
     content: bytes = field(default=b"", repr=False)
     kept: bool = False
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "mana
 
 PARTS = (
     *(
+        "adopt",
         "batch",
         "clock",
         "doubt",
@@ -29,6 +30,7 @@ PARTS = (
         "job",
         "judge",
         "limiter",
+        "lineage",
         "patience",
         "quarantine",
         "recorder",

@@ -1,4 +1,4 @@
-"""``db``: the schema, a backup, and a copy in another database."""
+"""``db``: the schema, a backup, a copy in another database, and which history is to go on."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import click
 
 from etl.bootstrap import back_up_database, database_file, migrations, pg_dump_command, upgrade_database
 from etl.cli.command import Command, Group, settings
+from etl.cli.db_adopt import adopt
 from etl.cli.db_copy import copy
 from etl.cli.exits import Exit
 from etl.cli.progress import progress_of
@@ -24,6 +25,7 @@ def db() -> None:
 
 
 db.add_command(copy)
+db.add_command(adopt)
 
 
 @db.command(cls=Command)

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, literal, select, text, union_all
+from sqlalchemy import Connection, inspect, literal, select, text, union_all
 
 from etl.db.engine import Database
-from etl.db.reading import all_accounts
+from etl.db.reading import BEGUN_AT, all_accounts
 from etl.db.revision import check_revision, revision_of
-from etl.db.schema import HEAD, alembic_version, failure, metadata, snapshot
+from etl.db.schema import HEAD, account, alembic_version, failure, metadata, snapshot
 from etl.db.views import VIEWS
 from etl.model import Reason, StoredAccount
 
@@ -74,6 +74,13 @@ class Examination:
         with self._database.read() as connection:
             found = revision_of(connection)
         return found is None or (found.isdigit() and found < HEAD)
+
+    def begun_at(self) -> datetime | None:
+        """When the first account of the history came, of whatever schema it is; None where there is no history."""
+        with self._database.read() as connection:
+            if not inspect(connection).has_table(account.name):
+                return None
+            return connection.scalar(BEGUN_AT)
 
     def rights(self) -> Rights:
         """What the role may do on PostgreSQL, as far as it matters."""

@@ -10,6 +10,8 @@ from etl.db.bulk import chunks
 from etl.db.schema import account, schedule
 from etl.model import Environment, Schedule, StoredAccount
 
+# When a history was begun: its first account goes along with every backup, dump and copy of it, and with nothing else.
+BEGUN_AT = select(account.c.created_at).order_by(account.c.id).limit(1)
 _IS_NAMED = account.c.name.in_(bindparam("names", expanding=True))
 _WITH_SCHEDULES = (
     select(account, schedule.c.interval_seconds, schedule.c.valid_from, schedule.c.valid_to)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 
 from etl.db.bulk import chunks, insert_or_skip
 from etl.db.engine import Database
-from etl.db.reading import accounts_named, schedules_of
+from etl.db.reading import BEGUN_AT, accounts_named, schedules_of
 from etl.db.revision import check_revision
 from etl.db.schema import account, failure, schedule, snapshot
 from etl.db.snapshots import add_snapshots
@@ -17,8 +17,7 @@ from etl.errors import RecordRefused
 from etl.model import CompleteWallets, Environment, Failure, Provenance, Schedule, Snapshot, StoredAccount
 from etl.store import Added, Mark
 
-# By the account that came first: it goes along with every backup, dump and copy of the history, and with nothing else.
-_BEGUN = select(account.c.created_at).order_by(account.c.id).limit(1).scalar_subquery()
+_BEGUN = BEGUN_AT.scalar_subquery()
 _IS_SNAPSHOT = exists().where(
     snapshot.c.account_id == bindparam("account_id"),
     snapshot.c.slot_at == bindparam("slot_at"),
@@ -26,7 +25,6 @@ _IS_SNAPSHOT = exists().where(
 )
 _IS_FAILURE = exists().where(failure.c.account_id == bindparam("account_id"), failure.c.slot_at == bindparam("slot_at"))
 # Asked in every slot, and so composed once.
-_BEGUN_AT = select(_BEGUN)
 _BEGUN_AND_HAS_SNAPSHOT, _BEGUN_AND_HAS_FAILURE = select(_BEGUN, _IS_SNAPSHOT), select(_BEGUN, _IS_FAILURE)
 
 
@@ -77,7 +75,7 @@ class SqlTransaction:
     def begun_at(self, mark: Mark | None = None) -> tuple[datetime | None, bool]:
         """One question for both."""
         if mark is None:
-            return self._connection.scalar(_BEGUN_AT), False
+            return self._connection.scalar(BEGUN_AT), False
         values = {"account_id": mark.account_id, "slot_at": mark.slot_at}
         question = _BEGUN_AND_HAS_SNAPSHOT if mark.is_snapshot else _BEGUN_AND_HAS_FAILURE
         begun_at, has_mark = self._connection.execute(question, values).one()

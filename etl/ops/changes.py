@@ -21,6 +21,7 @@ import msgspec
 from etl.errors import EtlError
 from etl.files import lock, make_private_directory, replace_file
 from etl.grid import slot_end, slot_of, slot_text
+from etl.lineage import Lineage
 from etl.ops.command import Command, Ran
 from etl.ops.states import (
     Change,
@@ -29,6 +30,7 @@ from etl.ops.states import (
     attend,
     forget,
     look_around,
+    look_at_history,
     nobody_attended,
     not_told,
     seen_of,
@@ -157,6 +159,7 @@ class Changes(Watcher):
                     attend(memory, seen, chosen.missed_in_a_row)
             spool, quarantine = look(chosen.state_dir / "spool"), look(chosen.state_dir / "quarantine")
             look_around(memory, spool, quarantine, now, chosen.spool_older_than)
+            look_at_history(memory, Lineage(chosen.state_dir).known(), now)
             forget(memory, now)
             is_news = bool(untold(memory, now))
         self._unnoted = []

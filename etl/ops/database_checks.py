@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from etl.db.examination import Rights, Server
 from etl.errors import EtlError, SchemaNotAtHead
+from etl.grid import slot_text
+from etl.lineage import Known
 from etl.model import StoredAccount
 from etl.ops.finding import Finding, Verdict
 from etl.workers import Lost
@@ -38,6 +40,9 @@ class Database(Protocol):
     def is_older(self) -> bool:
         """Whether this program upgrades it by itself."""
 
+    def begun_at(self) -> datetime | None:
+        """When its history was begun; None where there is none."""
+
     def rights(self) -> Rights:
         """What the role may do."""
 
@@ -60,6 +65,7 @@ class Facts:
     accounts: Mapping[str, StoredAccount] | Exception | None = None
     slots: Mapping[str, Sequence[datetime]] | Exception | None = None
     name: str = "the database"
+    begun_at: datetime | Exception | None = None
 
 
 def gather(database: Database) -> Facts:
@@ -72,18 +78,19 @@ def gather(database: Database) -> Facts:
     try:
         server = database.server()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what there is to say of the database
-        return Facts(path, error)
+        return Facts(path, error, begun_at=error)
+    begun_at = _found(database.begun_at)
     schema, is_older = _found(database.schema), False
     if isinstance(schema, SchemaNotAtHead):
         is_older = isinstance(older := _found(database.is_older), bool) and older
-        return Facts(path, server, schema, is_older, name=database.name)
+        return Facts(path, server, schema, is_older, name=database.name, begun_at=begun_at)
     accounts = _found(database.accounts)
     rights = _found(database.rights) if path is None else None
     slots = None
     if not isinstance(accounts, Exception):
         current = [each for each in accounts.values() if each.retired_at is None]
         slots = _found(lambda: database.last_slots(current, SLOTS))
-    return Facts(path, server, schema, is_older, rights, accounts, slots, database.name)
+    return Facts(path, server, schema, is_older, rights, accounts, slots, database.name, begun_at)
 
 
 def _found(ask: Callable[[], T]) -> T | Exception:
@@ -128,6 +135,30 @@ def check_schema(facts: Facts) -> Iterator[Finding]:
         yield Finding(check, Verdict.WARNING, "it is older than this program needs", "the next run upgrades it")
     else:
         yield Finding(check, Verdict.PROBLEM, str(schema))
+
+
+def check_history(facts: Facts, known: Known | None) -> Iterator[Finding]:
+    """Whether it holds the history that is recorded into, and not one that was begun in its place."""
+    check, begun_at = "history", facts.begun_at
+    now = known
+    if known is not None and isinstance(begun_at, datetime):
+        now = known.now_in(begun_at, datetime.now(UTC))
+    remedy = "put the one before back (mount its disk, mend database_url), or go on with this one: bingx-etl db adopt"
+    if known is not None and begun_at is None:
+        says = f"it is not in the database, though accounts were recorded: it was begun at {slot_text(known.begun_at)}"
+        yield Finding(check, Verdict.PROBLEM, says, remedy)
+    elif now is not None and now.instead is not None:
+        begun, since = slot_text(now.instead.begun_at), slot_text(now.instead.since)
+        says = (
+            f"since {since} another one, begun at {begun}, is in the place of that begun at {slot_text(now.begun_at)}"
+        )
+        yield Finding(check, Verdict.PROBLEM, says, remedy)
+    elif isinstance(begun_at, Exception):
+        yield Finding(check, Verdict.SKIPPED, "there is no database to look at")
+    elif begun_at is None:
+        yield Finding(check, Verdict.SKIPPED, "nothing was recorded yet")
+    else:
+        yield Finding(check, Verdict.OK, f"it was begun at {slot_text(begun_at)}, and is the one that is recorded into")
 
 
 def check_rights(facts: Facts) -> Iterator[Finding]:

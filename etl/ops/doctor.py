@@ -10,11 +10,13 @@ from etl.clock import Clock
 from etl.errors import SettingsError, Trouble
 from etl.keys import Keys
 from etl.limiter import SlidingWindow
+from etl.lineage import Known
 from etl.ops.cadence import check_cadence
 from etl.ops.database_checks import (
     Database,
     Facts,
     check_database,
+    check_history,
     check_journal,
     check_rights,
     check_schema,
@@ -57,7 +59,10 @@ class Exchange:
 
 @dataclass(slots=True)
 class Doctor:
-    """The parts. ``local`` are the checks that ask nobody, by name; ``exchange`` and ``database`` may fail."""
+    """The parts. ``local`` are the checks that ask nobody, by name; ``exchange`` and ``database`` may fail.
+
+    ``history`` is what is remembered of it.
+    """
 
     local: Mapping[str, Callable[[], Findings]]
     keys: Keys | SettingsError
@@ -65,6 +70,7 @@ class Doctor:
     database: Callable[[], Database]
     interval_seconds: int
     limit_seconds: float = LIMIT_SECONDS
+    history: Callable[[], Known | None] = lambda: None
 
     def findings(self) -> list[Finding]:
         """All findings, in the order of the checks, within the limit."""
@@ -91,6 +97,7 @@ class Doctor:
             "schema": lambda: check_schema(facts),
             "rights": lambda: check_rights(facts),
             "journal": lambda: check_journal(facts),
+            "history": lambda: check_history(facts, self.history()),
             "exchange": lambda: check_exchange(offset_ms),
             "clock": lambda: check_clock(offset_ms),
             "key": lambda: check_keys(asked, unusable),

@@ -172,6 +172,11 @@ def _measured(view: View) -> Iterator[Metric]:
         ),
         ("schema_revision", "The revision of the schema as last seen; 0 for none.", ledger.schema_revision),
         ("schema_needed_revision", "The revision of the schema that this version needs.", int(view.needed_revision)),
+        (
+            "history_begun_anew",
+            "1 where the database has a history that was begun in the place of the one recorded before, 0 where not.",
+            None if ledger.history_begun_anew is None else float(ledger.history_begun_anew),
+        ),
     )
 
 

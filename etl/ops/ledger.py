@@ -82,6 +82,7 @@ class Ledger:
     requests_left: int | None = None
     schema_at_head: bool | None = None
     schema_revision: int | None = None
+    history_begun_anew: bool | None = None
 
     def expect(self, names: Iterable[str], now: float) -> None:
         """These accounts are in the settings; of the others, those not seen for long are forgotten."""

@@ -8,10 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etl.lineage import Lineage
 from etl.ops import textfile
 from etl.ops.ledger import Ledger
 from etl.ops.ledger_file import LedgerFile
@@ -81,8 +83,16 @@ class Metrics(Watcher):
     def ends(self, slots: Sequence[Slot], stored: Stored) -> None:
         """Note what became of the slots, and tell."""
         told = self._told
-        if told is not None:
-            self._change(lambda ledger: ledger.note(slots, stored, self._now(), told.needed_revision))
+        if told is None:
+            return
+
+        def note(ledger: Ledger) -> None:
+            ledger.note(slots, stored, self._now(), told.needed_revision)
+            with suppress(OSError):
+                known = Lineage(told.state_dir).known()
+                ledger.history_begun_anew = None if known is None else known.instead is not None
+
+        self._change(note)
 
     def fails(self, error: Exception) -> None:
         """A slot without any outcome."""

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from etl.doubt import is_resolved
 from etl.grid import slot_text
+from etl.lineage import Known
 from etl.model import Reading, Reason
 from etl.ops.waiting import Waiting
 from etl.recorder import Recorded
 
-# Spool and quarantine are no account's.
+# Spool, quarantine and history are no account's.
 HOST = ""
 NOBODY_THERE = "none"
 # A slot may come later than its successors, but only by its deadlines; what is said to be later was by a wrong clock.
@@ -45,6 +46,7 @@ class State(StrEnum):
     QUARANTINE = "quarantine_not_empty"
     SPOOL_OLD = "spool_old"
     DOUBTFUL = "doubtful_reading"
+    BEGUN_ANEW = "history_begun_anew"
 
 
 class Seen(NamedTuple):
@@ -204,6 +206,17 @@ def look_around(memory: Memory, spool: Waiting, quarantine: Waiting, now: dateti
         memory.begin(State.QUARANTINE, HOST, now, f"{quarantine.outcomes} files")
     else:
         memory.end(State.QUARANTINE, HOST, now)
+
+
+def look_at_history(memory: Memory, known: Known | None, now: datetime) -> None:
+    """Note whether another history has taken the place of the one that is known."""
+    if known is not None and known.instead is not None:
+        why = (
+            f"the database has a history that was begun at {slot_text(known.instead.begun_at)}, and not the one before"
+        )
+        memory.begin(State.BEGUN_ANEW, HOST, known.instead.since, f"{why}, of {slot_text(known.begun_at)}")
+    else:
+        memory.end(State.BEGUN_ANEW, HOST, now)
 
 
 def forget(memory: Memory, now: datetime) -> None:

@@ -84,6 +84,9 @@ class Absurd:
     def is_older(self) -> bool:
         return False
 
+    def begun_at(self) -> datetime | None:
+        return None
+
     def rights(self) -> Rights:
         return Rights((), ())
 

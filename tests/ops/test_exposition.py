@@ -32,6 +32,7 @@ def full() -> Ledger:
         requests_left=3,
         schema_at_head=True,
         schema_revision=1,
+        history_begun_anew=False,
     )
     for seconds in (0.04, 0.3, 400.0):
         ledger.fetches.observe(seconds, FETCH_SECONDS)
@@ -121,6 +122,7 @@ PLAIN: Mapping[str, float | None] = {
     "schema_at_head": 1,
     "schema_revision": 1,
     "schema_needed_revision": 1,
+    "history_begun_anew": 0,
 }
 
 
@@ -128,7 +130,7 @@ def test_what_is_not_known_is_absent_and_never_a_zero() -> None:
     told = text(view(Ledger()))
     absent = (
         *("clock_offset_seconds", "rate_limit_remaining_requests", "schema_at_head", "schema_revision"),
-        *("last_run_timestamp_seconds", "last_success_timestamp_seconds", "missed_slots"),
+        *("last_run_timestamp_seconds", "last_success_timestamp_seconds", "missed_slots", "history_begun_anew"),
     )
     assert {name: of(told, name) for name in absent} == {name: {} for name in absent}
 
