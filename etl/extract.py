@@ -162,6 +162,7 @@ class Extraction:
 
     def _wait(self, now: float, timeout: float) -> Iterable[Outcome | Draft]:
         """What the next answers to arrive come to."""
+        self._plan.limiter.wait(now)
         if self._waiting and len(self._asking) < MAX_WORKERS:
             timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
         answers = self._asking.wait(timeout)

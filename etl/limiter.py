@@ -4,8 +4,9 @@ import logging
 import os
 import threading
 from array import array
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -20,10 +21,16 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 1.0
 
 # BingX counts when a request arrives, we when it leaves: what travels faster than its predecessors must still fit. One
-# that was under way for longer is counted again, from its answer on.
+# that is under way for longer is counted again and again, the last time when it is answered.
 MARGIN_SECONDS = 0.3
-# Requests that nobody has answered for a whole window are looked at again so soon.
-LOOK_AGAIN_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Sent:
+    """So many requests that are under way, and when they were counted last."""
+
+    counted_at: float
+    number: int = 0
 
 
 class SlidingWindow:
@@ -39,7 +46,7 @@ class SlidingWindow:
         self.seconds = seconds + MARGIN_SECONDS
         self._file = file
         self._sent = array("d")
-        self._under_way = array("d")
+        self._under_way = dict[float, _Sent]()
         self._lock = threading.Lock()
         self._is_alone = False
 
@@ -57,11 +64,16 @@ class SlidingWindow:
         Returns their number, and ``now`` where it is all of them, else when the next one may be sent.
         """
         with self._lock:
-            held = bisect_right(self._under_way, now - self.seconds)
-            free, free_at = self._together(partial(self._take, now, wanted, held))
-            for _ in range(free):
-                insort(self._under_way, now)
+            self._count_again(now)
+            free, free_at = self._together(partial(self._take, now, wanted))
+            if free:
+                self._under_way.setdefault(now, _Sent(now)).number += free
             return free, free_at
+
+    def wait(self, now: float) -> None:
+        """Nobody has answered those under way: they may arrive now. To be told several times a second."""
+        with self._lock:
+            self._count_again(now)
 
     def answered(self, taken: Sequence[float], now: float) -> None:
         """Of those taken at these times nobody waits for an answer any more.
@@ -70,11 +82,24 @@ class SlidingWindow:
         can be long after they were counted, when the next ones would arrive in the same window.
         """
         with self._lock:
+            late = list[float]()
             for at in taken:
-                del self._under_way[bisect_left(self._under_way, at)]
-            late = [at for at in taken if now - at > MARGIN_SECONDS]
+                sent = self._under_way[at]
+                sent.number -= 1
+                if not sent.number:
+                    del self._under_way[at]
+                if now - sent.counted_at > MARGIN_SECONDS:
+                    late.append(sent.counted_at)
             if late:
                 self._together(partial(self._move, late, now))
+
+    def _count_again(self, now: float) -> None:
+        """Where all processes see it, those that have been under way for long: who waits may end, or be held up."""
+        slow = [sent for sent in self._under_way.values() if now - sent.counted_at > MARGIN_SECONDS]
+        if slow:
+            self._together(partial(self._move, [sent.counted_at for sent in slow for _ in range(sent.number)], now))
+            for sent in slow:
+                sent.counted_at = now
 
     def _together(self, change: Callable[[], T]) -> T:
         """Change the times that all processes share; one's own where that cannot be done."""
@@ -91,17 +116,15 @@ class SlidingWindow:
                 return changed
         return change()
 
-    def _take(self, now: float, wanted: int, held: int = 0) -> tuple[int, float]:
+    def _take(self, now: float, wanted: int) -> tuple[int, float]:
         # ``now`` was looked up before it was our turn: another process may have been faster. Times that are still far
         # from coming are of an earlier boot.
         sent = self._sent = self._sent[bisect_right(self._sent, now, key=lambda at: at + self.seconds) :]
         del sent[bisect_left(sent, now + self.seconds) :]
-        free = min(wanted, max(0, self.requests - held - len(sent)))
+        free = min(wanted, max(0, self.requests - len(sent)))
         if free:
             sent.extend(repeat(max(now, sent[-1]) if sent else now, free))
-        if free == wanted:
-            return free, now
-        return free, sent[-self.requests] + self.seconds if len(sent) >= self.requests else now + LOOK_AGAIN_SECONDS
+        return free, now if free == wanted else sent[-self.requests] + self.seconds
 
     def _move(self, late: Sequence[float], now: float) -> None:
         sent = self._sent

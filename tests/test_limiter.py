@@ -127,10 +127,22 @@ def test_a_request_that_nobody_has_answered_for_a_whole_window_still_counts() ->
     free, again_at = window.take_some(12.0, 2)
     assert (free, again_at > 12.0) == (1, True)
     window.answered([1.0], 13.0)
-    assert window.take_some(14.0, 1) == (0, 12.0 + window.seconds)
+    assert window.take_some(14.0, 1) == (0, 13.0 + window.seconds)
     assert window.take_some(22.4, 2)[0] == 0
     window.answered([12.0], 22.5)
     assert window.take_some(23.4, 2)[0] == 1
+
+
+def test_a_request_that_is_long_under_way_counts_for_every_process_until_its_own_has_gone(tmp_path: Path) -> None:
+    window, other = (SlidingWindow(2, 10, tmp_path / "limit") for _ in range(2))
+    assert window.take_some(1.0, 2) == (2, 1.0)
+    window.wait(1.2)
+    window.wait(11.0)
+    assert other.take_some(12.0, 1) == (0, 11.0 + window.seconds)
+    window.wait(21.0)
+    window.answered([1.0], 21.1)
+    assert other.take_some(21.4, 2) == (0, 21.0 + window.seconds)
+    assert other.take_some(31.4, 2) == (2, 31.4), "nobody has said since that the other one is under way"
 
 
 @given(
