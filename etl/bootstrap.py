@@ -123,14 +123,15 @@ def build_loader(settings: Settings, remembered: Remembered | None = None) -> Lo
     from etl.db.engine import open_engine  # noqa: PLC0415 - SQLAlchemy costs as much
     from etl.db.store import SqlStore  # noqa: PLC0415
 
+    lineage = build_lineage(settings)
     return Loader(
         spool=build_spool(settings),
         store=SqlStore(open_engine(settings.database_url, keep=True), lambda: datetime.now(UTC)),
         parse=parse_overview,
         remembered=remembered or build_remembered(settings),
         prepare=partial(prepare_database, settings),
-        retention=Retention(settings.state_dir, settings.keep_stored_seconds),
-        lineage=build_lineage(settings),
+        retention=Retention(settings.state_dir, settings.keep_stored_seconds, held_at=lineage.anew_since),
+        lineage=lineage,
     )
 
 

@@ -8,6 +8,7 @@ back, or a person says that the new one is to go on.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,13 @@ class Lineage:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("%s is passed over: %s", self._file, type(error).__name__)
             return None
+
+    def anew_since(self) -> float | None:
+        """Since when, in Unix seconds, another history has been recorded into; None where that is not known."""
+        with suppress(OSError):
+            known = self.known()
+            return None if known is None or known.instead is None else known.instead.since.timestamp()
+        return None
 
     def note(self, begun_at: datetime, before: Callable[[], datetime | None], *, is_new: bool = False) -> None:
         """Outcomes were stored in the history that was begun then; ``is_new``: by them.

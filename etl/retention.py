@@ -53,11 +53,22 @@ class Segment:
 class Retention:
     """The segments in a state directory. Several processes may append at once; each append is one write."""
 
-    def __init__(self, state_dir: Path, keep_seconds: float, now: Callable[[], float] = time.time) -> None:
-        """``keep_seconds`` are kept at least, and an hour more at most; 0: nothing is."""
+    def __init__(
+        self,
+        state_dir: Path,
+        keep_seconds: float,
+        now: Callable[[], float] = time.time,
+        *,
+        held_at: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """``keep_seconds`` are kept at least, and an hour more at most; 0: nothing is.
+
+        What was kept at ``held_at``, if that is any time, is kept until it is not any more: a person may need it.
+        """
         self.directory = state_dir / "stored"
         self.keep_seconds = keep_seconds
         self._now = now
+        self._held_at = held_at
         self._segment: Segment | None = None
         # Of our last append: the segment, its size after it, and what it said.
         self._last: tuple[Path, int, tuple[datetime, Mark]] | None = None
@@ -134,9 +145,11 @@ class Retention:
         return self._segment
 
     def _prune(self, found: Sequence[Segment], now: float) -> None:
+        held_at = self._held_at()
         for segment in found:
             with contextlib.suppress(FileNotFoundError):
-                if abs(now - segment.path.stat().st_mtime) > self.keep_seconds:
+                at = segment.path.stat().st_mtime
+                if min(abs(moment - at) for moment in (now, held_at) if moment is not None) > self.keep_seconds:
                     segment.path.unlink()
 
     def _make_room(self) -> None:

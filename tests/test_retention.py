@@ -131,6 +131,24 @@ def test_there_is_a_segment_for_an_hour_and_old_ones_go(kept: Retention, clock: 
     assert [segment.number for segment in found] == list(range(61 - len(found), 61))
 
 
+def test_what_a_person_may_need_stays_until_it_is_decided(tmp_path: Path, clock: Clock) -> None:
+    """The last two days before another history was begun, and the first two after."""
+    begun_anew_at: list[float] = []
+    kept = Retention(tmp_path, 2 * 86_400, clock, held_at=lambda: begun_anew_at[-1] if begun_anew_at else None)
+    for hour in range(200):
+        if hour == 60:
+            begun_anew_at.append(clock.time)
+        add(kept, reading())
+        os.utime(segments(kept.directory)[-1].path, (clock.time, clock.time))
+        clock.time += HOUR
+    numbers = [segment.number for segment in segments(kept.directory)]
+    assert set(range(14, 108)) < set(numbers)
+    assert len(numbers) < 4 * 24 + 2 * 24 + 5
+    begun_anew_at.clear()
+    add(kept, reading())
+    assert len(segments(kept.directory)) < 51
+
+
 def test_programs_that_begin_within_an_hour_share_a_segment(tmp_path: Path, clock: Clock) -> None:
     began = int(clock.time)
     for _ in range(12):
