@@ -1,6 +1,9 @@
 """SIGINT, SIGTERM and SIGHUP: the first asks to stop, the second stops."""
 
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
@@ -36,3 +39,20 @@ class Interruption:
         self.signal = number
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """While its block runs, a signal that asks to stop ends the program by way of what is to be cleaned up."""
+    before = {number: signal.signal(number, _leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    sys.exit(128 + number)

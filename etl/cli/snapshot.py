@@ -11,7 +11,7 @@ import msgspec
 from etl.bootstrap import build_recorder, build_remembered
 from etl.cli.command import LoggedCommand, settings
 from etl.cli.exits import code_of
-from etl.cli.interruption import Interruption
+from etl.cli.interruption import Interruption, leaving_in_order
 from etl.cli.progress import progress_of
 from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, metrics_of, others_of
@@ -61,11 +61,13 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
             slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
         except Exception as error:
             watcher.fails(error)
-            watcher.finish()
+            with leaving_in_order():
+                watcher.finish()
             raise
     watcher.ends([slot], stored)
     _print(slot, as_json=as_json)
-    watcher.finish()
+    with leaving_in_order():
+        watcher.finish()
     return stop.exit_code if stop.is_set() else code_of([slot], stored)
 
 

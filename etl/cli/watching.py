@@ -9,6 +9,7 @@ import click
 from etl.bootstrap import build_changes, build_post, metrics_told
 from etl.cli.command import CONFIG, read_settings_of
 from etl.cli.exits import code_of
+from etl.cli.interruption import leaving_in_order
 from etl.errors import SettingsError
 from etl.keys import Keys
 from etl.settings import PingSettings, Settings, read_ping_settings
@@ -70,7 +71,8 @@ def false_start_told() -> Iterator[None]:
                 told.append(build_changes(lambda: settings, COMMANDS_WAIT_SECONDS))
         watchers = Watchers(told)
         watchers.fails(error)
-        watchers.finish()
+        with leaving_in_order():
+            watchers.finish()
         raise
 
 

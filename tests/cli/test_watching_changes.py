@@ -267,6 +267,26 @@ def test_killed_while_it_tells_it_tells_it_twice_and_not_more(program: Program, 
     assert listener.changes == [("key_refused", "begins", "main")] * 2
 
 
+@pytest.mark.parametrize("key", ["refused", "not there"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_a_command_runs_it_takes_the_command_along(
+    program: Program, listener: Listener, key: str, number: int
+) -> None:
+    listener.does("import time; time.sleep(600)")
+    if key == "refused":
+        program.exchange.faults.add("error", **REFUSED)
+    else:  # no slot begins, and what is told is the quarantine
+        program.environ["BINGX_API_KEY"] = ""
+        (program.state / "quarantine").mkdir(parents=True)
+        (program.state / "quarantine" / "x.1.main.0.outcome").write_bytes(b"")
+    with program.start("snapshot") as process:
+        eventually(lambda: listener.told)
+        process.send_signal(number)
+        process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    eventually(lambda: not lives(listener.told[0]["pid"]), within=5)
+
+
 def test_several_runs_at_once_tell_it_once(program: Program, listener: Listener) -> None:
     program.exchange.faults.add("error", **REFUSED)
     listener.does("import time; time.sleep(0.3)")
