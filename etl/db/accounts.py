@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from etl.db.engine import Database
 from etl.db.history import no_such_account
@@ -89,4 +89,8 @@ def _remove_if_empty(connection: Connection, stored: StoredAccount) -> bool:
     for rows in (failure, schedule):
         connection.execute(delete(rows).where(rows.c.account_id == stored.id))
     connection.execute(delete(account).where(account.c.id == stored.id))
+    # A history is known by when its first account came, and stays the same one.
+    first = select(func.min(account.c.id)).scalar_subquery()
+    later = (account.c.id == first) & (account.c.id > stored.id)
+    connection.execute(update(account).where(later).values(created_at=stored.created_at))
     return True

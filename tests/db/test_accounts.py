@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from etl.db.accounts import Accounts
 from etl.db.history import History
-from etl.db.reading import all_accounts
+from etl.db.reading import BEGUN_AT, all_accounts
 from etl.db.schema import annotation
 from etl.db.wallets import complete_wallets
 from etl.errors import NoSuchAccount, SettingsError
@@ -65,6 +65,20 @@ def test_a_name_that_a_run_with_the_old_settings_has_left_behind_is_no_obstacle(
     recorded.failure("01-01 00:00", "identity_mismatch", of=ghost)
     accounts.rename("trading", "main")
     assert stored(recorded).uid == "1001"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_history_is_the_same_one_without_a_name_that_was_left_behind(
+    recorded: Recorded, accounts: Accounts, *, is_first: bool
+) -> None:
+    """It is known by when its first account came."""
+    long_ago = START - timedelta(days=100)
+    for name in ("main", "trading") if is_first else ("trading", "main"):
+        uid, created_at = ("1001", START) if name == "trading" else (None, long_ago)
+        recorded.account(name, uid=uid, created_at=created_at)
+    accounts.rename("trading", "main")
+    with recorded.database.read() as connection:
+        assert connection.scalar(BEGUN_AT) == (long_ago if is_first else START)
 
 
 def test_a_name_may_stay_what_it_is(recorded: Recorded, accounts: Accounts) -> None:
