@@ -17,7 +17,8 @@ class Loaded:
     """What became of one entry. ``snapshot`` is what was stored, or would have been but for the slot's first one.
 
     ``failure`` is what was stored instead; ``quarantined`` says that the outcome itself was set aside, ``waits`` that
-    it stays in the spool, and why. ``account_id`` is that of its account, where it was stored.
+    it stays in the spool, and why. ``account_id`` is that of its account, where it was stored. Of one that was ``kept``
+    nothing waits, nor is a failure stored instead: ``waits`` is then why it was not put back.
     """
 
     entry: Entry
@@ -77,6 +78,8 @@ class Batch:
     def _decide(self, entry: Entry, answer: Answer | NotUnderstood | None) -> Loaded:
         outcome, account = entry.outcome, self._accounts[entry.outcome.account]
         refused: Refused | Waits | None = check_environment(account, outcome)
+        if refused is not None and entry.kept:
+            return Loaded(entry, waits=refused.detail)  # it is in the history where it belongs
         if refused is None and isinstance(outcome, Reading):
             same_owner = account.uid is not None or self._same_owner(outcome)
             refused = check_identity(account, outcome.uid, self._owners.get, same_owner=same_owner)
@@ -88,11 +91,12 @@ class Batch:
             refused = self._schedule(account, outcome)
         if refused is None and isinstance(answer, NotUnderstood):
             refused = Refused(Reason.MALFORMED, str(answer))
-        if isinstance(refused, Refused) and entry.kept:
+        if isinstance(refused, Refused) and entry.kept and isinstance(outcome, Failure):
             return Loaded(entry, waits=refused.detail)  # it is in no slot's way, and has been judged before
         if isinstance(refused, Refused):
             failure = failure_of(outcome, refused.reason, refused.detail)
-            return Loaded(entry, failure=failure, quarantined=True, account_id=account.id)
+            waits = refused.detail if entry.kept else None
+            return Loaded(entry, failure=failure, quarantined=True, waits=waits, account_id=account.id)
         if isinstance(outcome, Failure):
             return Loaded(entry, failure=outcome, account_id=account.id)
         if not isinstance(answer, Answer):
@@ -132,7 +136,7 @@ class Batch:
         snapshots = [result.snapshot for result in loaded if result.snapshot]
         added = iter(self._transaction.add_snapshots(ids, snapshots))
         self._transaction.add_failures(
-            ids, [each for result in loaded if result.failure for each in result.failure.each()]
+            ids, [each for r in loaded if r.failure and not r.waits for each in r.failure.each()]
         )
         return [replace(r, duplicate=True) if r.snapshot and next(added) is Added.DUPLICATE else r for r in loaded]
 

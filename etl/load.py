@@ -224,7 +224,8 @@ class Loader:
             if entry.spooled:
                 self.spool.quarantine(entry.name, failure.reason, failure.detail)
             else:
-                self.spool.quarantine_unspooled(entry.outcome, failure.reason, failure.detail)
+                name = entry.name if entry.kept else ""  # it may be there from the last time
+                self.spool.quarantine_unspooled(entry.outcome, failure.reason, failure.detail, name)
         except DiskError as error:
             return replace(loaded, quarantined=False, waits=str(error))
         return loaded

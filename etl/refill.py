@@ -96,6 +96,7 @@ class Refilled:
     until: datetime | None = None
     step: timedelta = timedelta(0)
     refused: Counter[str] = field(default_factory=Counter)
+    set_aside: int = 0
 
     def __call__(self, loaded: Loaded) -> None:
         """One more."""
@@ -106,6 +107,7 @@ class Refilled:
         self.first, self.until = min(self.first or slot_at, slot_at), max(self.until or slot_at, slot_at)
         if loaded.waits:
             self.refused[loaded.waits] += 1
+            self.set_aside += loaded.quarantined
 
     def tell(self) -> None:
         """What a person has to know, and to do."""
@@ -128,3 +130,6 @@ class Refilled:
             log.warning(text, last, slot_text(self.first))
         for why, number in self.refused.items():
             log.warning("%d kept outcomes do not belong into this history any more: %s", number, why)
+        if self.set_aside:
+            text = "%d kept readings are in quarantine: when rename is said again, bingx-etl spool quarantine --retry"
+            log.warning(text, self.set_aside)

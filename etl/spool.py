@@ -265,9 +265,9 @@ class Spool:
         except OSError as error:
             raise DiskError(f"cannot quarantine {name}: {error.strerror}") from None
 
-    def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
+    def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str, name: str = "") -> None:
         """The same for an outcome that is not in the spool, nor ever is: it might be adopted. Raises DiskError."""
-        name = _name_of(outcome)
+        name = name or _name_of(outcome)
         try:
             self._note(name, reason, detail)
             self._reserve.write(self.quarantine_directory / name, encode(outcome))

@@ -239,6 +239,29 @@ def test_an_account_is_its_uid_also_when_it_was_renamed_since(house: House, olde
     assert len(house.kept()) == 4
 
 
+def test_a_reading_whose_name_is_anothers_again_is_set_aside_until_that_is_renamed_again(
+    house: House, older: Callable[[House], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    house.load(slot(0))
+    before = older(house)
+    Accounts(open_engine(house.url)).rename("main", "first")
+    house.load(
+        slot(1, account="first"), *(slot(number, uid="2") for number in (1, 2)), failure(slot_at=SLOT + 3 * STEP)
+    )
+    wanted = house.told()[0]
+    for _ in range(2):
+        house.loader(before).refill()
+        assert len(house.told(before)[0]) == 2
+        assert house.told(before)[1] == []
+        assert [each.reason for each in house.spool.quarantined()] == [Reason.IDENTITY_MISMATCH] * 2
+    assert "2 kept readings are in quarantine" in caplog.text
+    Accounts(open_engine(before)).rename("main", "first")
+    for each in house.spool.quarantined():
+        house.spool.release(each.name)
+    house.load(into=before)
+    assert [row[1:] for row in house.told(before)[0]] == [row[1:] for row in wanted]
+
+
 def test_what_is_no_longer_kept_is_a_gap_that_is_told(
     house: House, older: Callable[[House], str], caplog: pytest.LogCaptureFixture
 ) -> None:
