@@ -166,6 +166,12 @@ def named_config_file(config: Path | None, environ: Mapping[str, str] = os.envir
     return absolute(given, "the config file") if given else None
 
 
+_REMEDIES: dict[type[OSError], str] = {
+    FileNotFoundError: "; bingx-etl init writes one",
+    PermissionError: "; call the program as the user whose file it is",
+}
+
+
 def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
     path = named_config_file(config, environ)
     if path is None:
@@ -180,9 +186,8 @@ def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path 
             raise SettingsError(f"the config file {path} is not a regular file")
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError(
-            f"cannot read the config file {path}: {error.strerror}; bingx-etl init writes one"
-        ) from None
+        remedy = _REMEDIES.get(type(error), "")
+        raise SettingsError(f"cannot read the config file {path}: {error.strerror}{remedy}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = re.search(r"\(at .*\)$", str(error))
         raise SettingsError(f"the config file {path} is not TOML {where[0] if where else ''}".rstrip()) from None

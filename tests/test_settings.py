@@ -159,6 +159,19 @@ def test_a_config_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         read_settings(tmp_path / "nowhere.toml", {})
 
 
+def test_a_config_file_of_another_user_is_not_to_be_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = config(tmp_path, 'interval = "1h"\n')
+
+    def refused(*_: object, **__: object) -> str:  # root, as whom the tests may run, is never refused
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(SettingsError, match=r"denied; call the program as the user whose file it is$"):
+        read_settings(path, {})
+
+
 def test_a_config_file_with_a_secret_must_be_private(tmp_path: Path) -> None:
     for text in (
         f'[accounts.main]\napi_key = "k"\napi_secret = "{SECRET}"\n',
