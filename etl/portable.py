@@ -11,6 +11,7 @@ an apostrophe itself; amounts stay bare, they are numbers.
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -207,8 +208,9 @@ def read_json(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Line]]:
             row = decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeError):
             row = {}
-        if row.keys() != set(COLUMNS):
-            raise at_line(number, f"no JSON object of {', '.join(COLUMNS)}, each a text or null")
+        # A name that stands twice would silently have its last value.
+        if row.keys() != set(COLUMNS) or json.loads(text, object_pairs_hook=len) != len(COLUMNS):
+            raise at_line(number, f"no JSON object of {', '.join(COLUMNS)}, each once and a text or null")
         yield number, Line(**row)
 
 

@@ -165,6 +165,8 @@ def test_a_line_that_cannot_be_read_is_told_by_its_number(after: bytes, why: str
         json_lines([PLAIN]).replace(b'"environment"', b'"environ"'),
         json_lines([PLAIN]).replace(b"}", b',"more":null}'),
         json_lines([PLAIN]).replace(b"spot", b"\\ud800"),
+        json_lines([PLAIN]).replace(b"{", b'{"usdt_balance":"1",'),
+        json_lines([PLAIN]).replace(b"}", b',"usdt_balance":"1"}'),
         b"[" * 10_000,
     ],
 )
