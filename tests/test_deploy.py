@@ -254,6 +254,13 @@ def test_the_image_runs_as_nobody_in_particular_and_without_a_shell() -> None:
     assert f"BINGX_ETL_STATE_DIR={last['VOLUME']}" in last["ENV"]
 
 
+def test_a_health_check_compiles_nothing_on_a_root_that_is_read_only() -> None:
+    last = stages()[-1]
+    [compiling] = [place for place, (name, rest) in enumerate(last) if name == "RUN" and "-m compileall" in rest]
+    assert compiling < [name for name, _ in last].index("USER"), "only root may write there"
+    assert not any("PYTHONDONTWRITEBYTECODE" in rest for _, rest in instructions())
+
+
 def test_the_image_is_built_from_what_is_pinned() -> None:
     bases = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
     assert len(set(bases)) == 1, "what was built for one Python is run by the same"
@@ -273,8 +280,10 @@ def test_no_secret_can_get_into_a_layer() -> None:
     for path in copied():
         assert (ROOT / path).exists()
         assert path not in {".", "./", "*"}
-    sent = [line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert "*" in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert not (DEPLOY / "Dockerfile.dockerignore").exists(), "builders other than BuildKit would send the whole checkout"
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    sent = [line[1:] for line in ignored if line.startswith("!")]
     for path in copied():
         assert any(fnmatch(path.rstrip("/"), pattern) for pattern in sent), f"{path} is not sent to the builder"
     for name, rest in instructions():
