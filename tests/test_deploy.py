@@ -280,7 +280,9 @@ def test_no_secret_can_get_into_a_layer() -> None:
     for path in copied():
         assert (ROOT / path).exists()
         assert path not in {".", "./", "*"}
-    assert not (DEPLOY / "Dockerfile.dockerignore").exists(), "builders other than BuildKit would send the whole checkout"
+    assert not (DEPLOY / "Dockerfile.dockerignore").exists(), (
+        "builders other than BuildKit would send the whole checkout"
+    )
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
     sent = [line[1:] for line in ignored if line.startswith("!")]
