@@ -1,6 +1,7 @@
 """Fixtures for everybody: databases, real ones, of both kinds."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +34,14 @@ def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
         yield str(make_url(url).database)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the schema of this version: copying it is faster than migrating each anew."""
+    file = tmp_path_factory.mktemp("template") / "template.db"
+    migrate.upgrade(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Makes fresh databases by dialect, migrated or empty; on SQLite an empty one is a file that is not there yet."""
@@ -40,10 +49,9 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 
         def new(dialect: str, *, migrated: bool = True, name: str = "balances.db") -> str:
             if dialect == "sqlite":
-                url = f"sqlite:///{tmp_path / name}"
-                if migrated:
-                    migrate.upgrade(url)
-                return url
+                if migrated and not (tmp_path / name).exists():
+                    shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name)
+                return f"sqlite:///{tmp_path / name}"
             server: PostgresServer = request.getfixturevalue("postgres_server")
             template = request.getfixturevalue("postgres_template") if migrated else "template0"
             return made.enter_context(server.database(template))
