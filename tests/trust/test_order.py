@@ -160,6 +160,7 @@ def test_what_waits_is_loaded_in_the_same_order(house: Program) -> None:
     assert before(commits(house, run)[-1], gone)
 
 
+@pytest.mark.usefixtures("run")  # which has made the directory of the database
 def test_directories_are_on_the_disk_before_what_is_kept_in_them(house: Program) -> None:
     """Every directory that a first run makes, also those above its own, up to the first that was there."""
     run = run_traced(house, "snapshot", letters=LETTERS, BINGX_ETL_STATE_DIR=str(house.home / "a" / "b" / "own"))
