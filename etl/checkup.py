@@ -34,7 +34,7 @@ def build_doctor(settings: Settings, keys: Keys | SettingsError) -> Doctor:
         local=_local_checks(settings, {} if isinstance(keys, SettingsError) else dict(keys.unusable)),
         keys=keys,
         exchange=_exchange(settings, keys),
-        database=lambda: Examination(open_engine(settings.database_url, deadline_seconds=DATABASE_SECONDS)),
+        database=lambda: _examination(settings),
         interval_seconds=settings.interval_seconds,
         history=build_lineage(settings).known,
     )
@@ -87,6 +87,21 @@ def _database_file(settings: Settings) -> Path | None:
         return parse(settings.database_url).path
     except EtlError:
         return None  # the check of the database says why
+
+
+def _examination(settings: Settings) -> Examination:
+    """Raises SettingsError where there is no database, and where the first run could not make one."""
+    file = _database_file(settings)
+    if file is not None and not file.exists():
+        if file.is_symlink():
+            raise SettingsError(
+                f"the database {file} is a link to what is not there: mount its disk, or mend database_url"
+            )
+        if not file.parent.is_dir() and not settings.state_dir.is_relative_to(file.parent):
+            raise SettingsError(
+                f"the directory {file.parent} of the database does not exist: mount its disk, or mend database_url"
+            )
+    return Examination(open_engine(settings.database_url, deadline_seconds=DATABASE_SECONDS))
 
 
 def _exchange(settings: Settings, keys: Keys | SettingsError) -> Exchange | Exception:

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, inspect, literal, select, text, union_all
 
 from etl.db.engine import Database
 from etl.db.reading import BEGUN_AT, all_accounts
-from etl.db.revision import check_revision, revision_of
+from etl.db.revision import check_revision, is_foreign, revision_of
 from etl.db.schema import HEAD, account, alembic_version, failure, metadata, snapshot
 from etl.db.views import VIEWS
+from etl.errors import SettingsError
 from etl.model import Reason, StoredAccount
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -57,6 +58,8 @@ class Examination:
         with self._database.read() as connection:
             if self.path is not None:
                 mode = str(connection.scalar(text("PRAGMA journal_mode")))
+                if is_foreign(connection):
+                    raise SettingsError(f"{self.path} is the database of another program: mend database_url")
                 return Server("SQLite", sqlite3.sqlite_version, journal_mode=mode)
             version, is_standby = connection.execute(
                 text("SELECT current_setting('server_version'), pg_is_in_recovery()")

@@ -7,12 +7,13 @@ of life; one of the future is none either, since a clock that was wrong for a wh
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 
 from etl.db.views_shared import VOIDED
-from etl.errors import EtlError
+from etl.errors import DatabaseUnavailable, EtlError
 from etl.grid import from_ms, slot_text
 
 BUSY_SECONDS = 3.0
@@ -75,11 +76,16 @@ def expected(rows: Iterable[tuple[str, bool, float | None]], names: Iterable[str
 
 
 def of_file(path: str, now: float) -> list[tuple[str, bool, float | None]]:
-    """Name, whether retired, and last time of every account in a SQLite file. Raises sqlite3.Error and OSError."""
+    """Name, whether retired, and last time of every account in a SQLite file.
+
+    Raises sqlite3.Error and OSError, and DatabaseUnavailable for what is no file, or holds what is no time.
+    """
     try:
-        os.stat(path)  # noqa: PTH116 - as above
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - as above
     except FileNotFoundError:
         return []
+    if kind != stat.S_IFREG:  # SQLite would wait for a FIFO for ever, and take a device for an empty database
+        raise DatabaseUnavailable(f"the database {path} is not a file: mend database_url")
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     with closing(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
         try:
@@ -88,10 +94,15 @@ def of_file(path: str, now: float) -> list[tuple[str, bool, float | None]]:
             if str(error) != "no such table: account":
                 raise
             return []
-    return [
-        (name, bool(retired), None if at is None else datetime.fromisoformat(at).timestamp())
-        for name, retired, at in rows
-    ]
+    try:
+        return [
+            (name, bool(retired), None if at is None else datetime.fromisoformat(at).timestamp())
+            for name, retired, at in rows
+        ]
+    except (ValueError, TypeError):
+        from etl.db.types import damaged  # noqa: PLC0415 - as above
+
+        raise damaged() from None
 
 
 def _of_url(url: str, now: float) -> list[tuple[str, bool, float | None]]:

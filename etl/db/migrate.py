@@ -16,8 +16,8 @@ from sqlalchemy import Connection, inspect, select, text
 
 from etl.db.backup import back_up
 from etl.db.engine import open_engine, open_for_migration
-from etl.db.revision import check_revision, revision_of
-from etl.db.schema import HEAD, account, alembic_version, metadata
+from etl.db.revision import check_revision, is_foreign, revision_of
+from etl.db.schema import HEAD, account, metadata
 from etl.db.sqlite import create_file
 from etl.db.views import VIEWS
 from etl.errors import CannotCreate, DatabaseUnavailable, Disk, SchemaNotAtHead, SettingsError
@@ -78,7 +78,7 @@ def ensure(url: str) -> None:
         found = revision_of(connection)
         if found == HEAD:
             return
-        if found is None and set(inspect(connection).get_table_names()) - {alembic_version.name}:
+        if is_foreign(connection):
             raise SettingsError(f"{path} is the database of another program: mend database_url")
         _refuse_newer(connection, database.address.name)
         if found is not None and connection.scalar(select(account.c.id).limit(1)) is not None:
@@ -96,7 +96,7 @@ def create(connection: Connection, name: str) -> None:
     found = revision_of(connection)
     if found == HEAD:
         return
-    if found is None and set(inspect(connection).get_table_names()) - {alembic_version.name}:
+    if is_foreign(connection):
         raise SettingsError(f"{name} is the database of another program: name an empty one")
     _refuse_newer(connection, name)
     _run(connection)

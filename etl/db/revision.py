@@ -2,7 +2,7 @@
 
 import re
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError
 
 from etl.db.faults import UPGRADE
@@ -25,6 +25,14 @@ def check_revision(connection: Connection, name: str) -> None:
         text = f"the schema of {name} is older ({found}) than this version needs ({HEAD}): {UPGRADE}"
         raise SchemaNotAtHead(text, found)
     raise newer(name, found)
+
+
+def is_foreign(connection: Connection) -> bool:
+    """Whether the database has tables, and nothing that says which revision they are: another program's."""
+    tables = {*inspect(connection).get_table_names()}
+    if not tables - {alembic_version.name}:
+        return False
+    return alembic_version.name not in tables or connection.scalars(_REVISIONS).first() is None
 
 
 def newer(name: str, found: str) -> SchemaNotAtHead:

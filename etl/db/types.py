@@ -7,13 +7,14 @@ pass them through a float there and store 99999.99999999999999 as 100000.
 
 import re
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import TIMESTAMP, Date, Dialect, Numeric, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from etl.errors import RecordRefused
+from etl.db.faults import CORRUPT
+from etl.errors import DatabaseUnavailable, RecordRefused
 
 LONGEST_AMOUNT = 1000
 """Digits of an amount. PostgreSQL would take 131,072; a line of that length is no balance."""
@@ -67,6 +68,11 @@ def in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def damaged() -> DatabaseUnavailable:
+    """The error for a value that nobody can have stored, though SQLite has found nothing wrong with its page."""
+    return DatabaseUnavailable(f"the database {CORRUPT}")
+
+
 class Words(TypeDecorator[str]):
     """TEXT that both databases store: no NUL, no lone surrogate."""
 
@@ -98,7 +104,10 @@ class Instant(TypeDecorator[datetime]):
         """The time in UTC, whatever zone the connection shows it in."""
         if value is None:
             return None
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        try:
+            found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            raise damaged() from None
         return found if found.tzinfo is UTC else found.astimezone(UTC)
 
     def text(self, value: datetime) -> str:
@@ -138,7 +147,10 @@ class Day(TypeDecorator[date]):
 
     def process_result_value(self, value: date | str | None, dialect: Dialect) -> date | None:  # noqa: ARG002
         """The day."""
-        return date.fromisoformat(value) if isinstance(value, str) else value
+        try:
+            return date.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            raise damaged() from None
 
 
 class Amount(TypeDecorator[Decimal]):
@@ -159,4 +171,7 @@ class Amount(TypeDecorator[Decimal]):
 
     def process_result_value(self, value: Decimal | str | None, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
         """The amount with the digits that were stored."""
-        return Decimal(value) if isinstance(value, str) else value
+        try:
+            return Decimal(value) if isinstance(value, str) else value
+        except InvalidOperation:
+            raise damaged() from None

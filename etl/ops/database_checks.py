@@ -110,7 +110,7 @@ def words(error: object) -> str:
 def check_database(facts: Facts) -> Iterator[Finding]:
     """Whether it can be reached."""
     check, server = "database", facts.server
-    if isinstance(server, SchemaNotAtHead):
+    if isinstance(server, SchemaNotAtHead) and facts.is_older:
         yield Finding(check, Verdict.OK, str(server))
     elif isinstance(server, Exception):
         is_ours = isinstance(server, EtlError | Lost)

@@ -377,6 +377,22 @@ def test_a_database_that_is_not_there_or_not_ours_is_a_problem_without_its_passw
     assert (code, findings["database"][0]["verdict"], findings["schema"][0]["verdict"]) == (1, "problem", "skipped")
 
 
+def test_a_database_that_the_next_run_would_not_take_is_a_problem(program: Program, tmp_path: Path) -> None:
+    foreign = tmp_path / "other.db"
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE account (id, name)")
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "not mounted" / "balances.db")
+    for path, why in (
+        (foreign, "another program"),
+        (link, "a link to what is not there"),
+        (tmp_path / "not mounted" / "balances.db", "does not exist"),
+    ):
+        code, findings = examined(program, BINGX_ETL_DATABASE_URL=f"sqlite:///{path}")
+        assert (code, findings["database"][0]["verdict"]) == (1, "problem")
+        assert why in findings["database"][0]["says"]
+
+
 def test_a_journal_that_can_lose_commits_is_a_problem(program: Program) -> None:
     recorded(program)
     file = program.state / "balances.db"

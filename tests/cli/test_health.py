@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,26 @@ def recorded(program: Program) -> Path:
     """Its SQLite database, with a young snapshot."""
     assert program.run("snapshot").code == 0
     return program.state / "balances.db"
+
+
+def test_what_is_no_file_or_holds_what_is_no_time_is_75(program: Program) -> None:
+    program.state.mkdir()
+    file = program.state / "balances.db"
+    for make in (partial(os.mkfifo, file), file.mkdir, partial(file.symlink_to, os.devnull)):
+        make()
+        ran = program.run("health")
+        assert (ran.code, ran.out) == (75, "")
+        assert "is not a file" in ran.err
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    file.touch()
+    assert program.run("db", "upgrade").code == 0
+    history = Recorded(program.database_url)
+    history.snapshot(ago(1000), of=history.account("main"))
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE snapshot SET taken_at = 'garbage'")
+    ran = program.run("health")
+    assert (ran.code, "is damaged" in ran.err) == (75, True)
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])

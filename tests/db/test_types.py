@@ -10,7 +10,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.engine.default import DefaultDialect
 
 from etl.db.types import Amount, Day, Instant, Slot, Words, amount_text
-from etl.errors import RecordRefused
+from etl.errors import DatabaseUnavailable, RecordRefused
 from etl.grid import instant_text, slot_text
 
 SQLITE: Dialect = DefaultDialect()
@@ -114,3 +114,9 @@ def test_any_unicode_text_is_taken(text: str) -> None:
 def test_text_that_one_of_the_two_would_not_keep_is_refused_by_both(text: str) -> None:
     with pytest.raises(RecordRefused):
         Words().process_bind_param(text, SQLITE)
+
+
+@pytest.mark.parametrize("kind", [Instant(), Slot(), Day(), Amount()])
+def test_what_nobody_can_have_stored_is_damage_and_no_bug(kind: Instant | Day | Amount) -> None:
+    with pytest.raises(DatabaseUnavailable, match="damaged"):
+        kind.process_result_value("gar\x01bage", SQLITE)
