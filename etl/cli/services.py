@@ -122,7 +122,7 @@ def _next(directory: Path, installation: Installation) -> str:
             if not path.is_relative_to("/var/lib")
         ),
         *(
-            f"  setfacl -m u:{USER}:rwx {shlex.quote(str(path))}    # where metrics_textfile goes"
+            f"  setfacl -m u:{USER}:rwx {shlex.quote(str(path))}    # where metrics_textfile goes; package acl"
             for path in installation.writes_of_others
         ),
         "  systemctl daemon-reload",

@@ -64,6 +64,7 @@ def units(installation: Installation) -> dict[str, str]:
         "LoadCredential": [
             f"LoadCredential={name}:{_rest_of_line(path)}" for name, path in installation.credentials.items()
         ],
+        "SetCredential": [f"SetCredential={name}:\\n" for name in installation.credentials],
         "Environment": [
             f"Environment=BINGX_ETL_CONFIG={ETC / CONFIG}",
             *(f"Environment=BINGX_ETL_{name.upper()}_FILE=%d/{name}" for name in installation.credential_settings),

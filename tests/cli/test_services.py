@@ -74,7 +74,11 @@ def started(program: Program, unit: str, **environ: str) -> Ran:
         source = Path(path.replace("%%", "%"))
         if source.parent == Path("/etc/bingx-etl"):
             source = program.home / "etc" / source.name
-        shutil.copy(source, given / name)
+        if source.exists():
+            shutil.copy(source, given / name)
+        else:
+            [default] = [value for value in words(text, "SetCredential") if value.startswith(f"{name}:")]
+            (given / name).write_text(default.removeprefix(f"{name}:").replace("\\n", "\n"))
         (given / name).chmod(0o440)  # as systemd leaves it where it gives the right to one user by an ACL
     variables = dict(line.split("=", 1) for line in words(text, "Environment"))
     variables = {name: value.replace("%d", str(given)) for name, value in variables.items()}
@@ -157,6 +161,22 @@ def test_a_newcomer_has_one_account_whose_key_is_put_where_the_services_look(pro
     environ = {name: program.environ[name] for name in ("BINGX_ETL_STATE_DIR", "BINGX_ETL_BASE_URL")}
     recorded = started(program, "bingx-etl.service", **environ)
     assert recorded.code == 0, recorded.err
+
+
+def test_a_key_file_that_is_missing_costs_its_own_account_alone(program: Program) -> None:
+    config = f'interval = "1d"\nretry_for = "0s"\nbase_url = "{program.server.url}"\nstate_dir = "{program.state}"\n'
+    config += keys_of(program, program.home / "keys", "main", "account-2")
+    assert init_systemd(program, config=config).code == 0
+    (program.home / "keys" / "account-2.api_key").unlink()
+    for unit in ("bingx-etl.service", "bingx-etl-daemon.service"):
+        text = (program.home / "units" / unit).read_text()
+        loaded = [line.partition(":")[0] for line in words(text, "LoadCredential")]
+        assert words(text, "SetCredential") == [f"{name}:\\n" for name in loaded], "else systemd starts nothing"
+
+    recorded = started(program, "bingx-etl.service")
+    assert recorded.code == 78, recorded.err
+    assert "account-2.bingx_api_key" in recorded.err
+    assert program.rows("SELECT name FROM account JOIN snapshot ON account_id = account.id") == [("main",)]
 
 
 def test_nothing_else_is_written_and_nothing_is_overwritten(program: Program) -> None:
