@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -21,6 +21,8 @@ from etl.files import make_private_directory, read_file, replace_file
 from etl.grid import from_ms, slot_text, to_ms
 
 log = logging.getLogger(__name__)
+# Processes that begin a history at the same moment may each take its own account for the first.
+TOGETHER = timedelta(seconds=0.5)
 Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -47,7 +49,7 @@ class Known:
         begun_at = from_ms(to_ms(begun_at))
         if self.instead is not None and self.instead.begun_at == begun_at:
             return self
-        if begun_at <= self.begun_at and not is_new:
+        if abs(begun_at - self.begun_at) <= TOGETHER or (begun_at < self.begun_at and not is_new):
             return Known(begun_at)
         return replace(self, instead=Instead(begun_at, at if self.instead is None else self.instead.since))
 

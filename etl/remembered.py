@@ -101,10 +101,6 @@ class Remembered:
         """Whether anything was ever remembered of this account."""
         return self._account_file(name).is_file()
 
-    def knows_accounts(self) -> bool:
-        """Whether anything was ever remembered of an account."""
-        return self.accounts_directory.is_dir() and any(self.accounts_directory.glob("*.json"))
-
     def forget(self, name: str) -> None:
         """Nothing is remembered of the account any more."""
         with contextlib.suppress(OSError):

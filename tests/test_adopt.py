@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from etl.adopt import Adopted, Adopter
 from etl.db.accounts import Accounts
 from etl.db.engine import open_engine
 from etl.db.schema import metadata
+from etl.db.store import SqlStore
 from etl.lineage import Known, Lineage
 from etl.load import Loader
 from etl.model import Environment, Failure, Reading, Reason
@@ -21,6 +22,8 @@ from tests.test_refill import House, copy_rows, slot
 from tests.values import SLOT, failure
 
 STEP = timedelta(minutes=5)
+# Of what the database has no part in, one is enough.
+on_one_database = pytest.mark.parametrize("dialect", ["sqlite"])
 SLOTS = "SELECT a.name, s.slot_at, total_usdt FROM snapshot s JOIN account a ON a.id = s.account_id ORDER BY 1, 2"
 
 
@@ -34,10 +37,9 @@ class TwoHistories(House):
 
     def loader(self, into: str | None = None) -> Loader:
         """One that remembers which history that is."""
-        plain = super().loader(into)
-        return Loader(
-            plain.spool, plain.store, plain.parse, plain.remembered, plain.prepare, self.retention, self.lineage
-        )
+        is_other = into == self.other
+        store = SqlStore(open_engine(into or self.url), lambda: datetime.now(UTC) + is_other * timedelta(days=1))
+        return replace(super().loader(into), store=store, lineage=self.lineage)
 
     def adopt(self, into: str | None = None) -> Adopted:
         """Into the other one, unless another still is named."""
@@ -79,6 +81,7 @@ def test_the_new_one_gets_what_is_kept_as_it_was_measured_and_goes_on(house: Two
     assert not house.is_anew()
 
 
+@on_one_database
 def test_doing_it_again_changes_nothing(house: TwoHistories) -> None:
     house.load(slot(0), outage(1))
     house.load(slot(2), into=house.other)
@@ -126,6 +129,7 @@ def test_an_account_is_its_uid_and_what_is_anothers_is_left_out_and_said(house: 
     assert not house.is_anew()
 
 
+@on_one_database
 def test_an_account_that_has_another_name_now_is_still_the_same(house: TwoHistories) -> None:
     house.load(outage(0), slot(1))
     house.load(slot(2), into=house.other)
@@ -135,6 +139,7 @@ def test_an_account_that_has_another_name_now_is_still_the_same(house: TwoHistor
     assert rows(house.other, "SELECT name FROM account") == [("better",)]
 
 
+@on_one_database
 def test_play_money_is_left_out_also_under_a_name_of_its_own(house: TwoHistories) -> None:
     house.load(slot(0, account="play", uid="7", environment=Environment.VST), slot(0))
     house.load(slot(1), into=house.other)
@@ -144,6 +149,7 @@ def test_play_money_is_left_out_also_under_a_name_of_its_own(house: TwoHistories
     assert rows(house.other, "SELECT name FROM account") == [("main",)]
 
 
+@on_one_database
 def test_before_anything_was_recorded_into_it_the_empty_database_becomes_the_history(house: TwoHistories) -> None:
     house.load(slot(0), slot(1))
     assert house.adopt().outcomes == 2
@@ -152,6 +158,7 @@ def test_before_anything_was_recorded_into_it_the_empty_database_becomes_the_his
     assert len(rows(house.other, SLOTS)) == 3
 
 
+@on_one_database
 def test_where_nothing_is_kept_the_new_one_goes_on_all_the_same(house: TwoHistories) -> None:
     house.retention = Retention(house.state, 0)
     house.load(slot(0))
@@ -176,6 +183,7 @@ def test_a_copy_a_backup_and_a_move_to_another_database_are_the_same_history(hou
     assert len(rows(house.other, SLOTS)) == 3, "what it lacked is put back"
 
 
+@on_one_database
 def test_a_state_directory_that_remembers_nothing_goes_by_what_is_kept(house: TwoHistories) -> None:
     """As that of a release before there was anything to remember."""
     house.load(slot(0))
@@ -184,6 +192,7 @@ def test_a_state_directory_that_remembers_nothing_goes_by_what_is_kept(house: Tw
     assert house.is_anew()
 
 
+@on_one_database
 def test_interrupted_at_any_time_it_can_be_done_again(house: TwoHistories, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etl.load.BATCH", 2)
     house.load(*(slot(number) for number in range(7)))

@@ -39,6 +39,13 @@ def test_one_that_is_as_old_or_older_takes_nobodys_place() -> None:
     assert Known(TODAY, Instead(NOW, NOW)).now_in(LONG_AGO, LATER) == Known(LONG_AGO)
 
 
+def test_processes_that_begin_a_history_at_the_same_moment_do_not_alarm_anybody() -> None:
+    """Each takes the account that it has made for the first, until both have committed."""
+    moment = timedelta(milliseconds=40)
+    for difference in (moment, -moment, timedelta(0)):
+        assert Known(TODAY).now_in(TODAY + difference, NOW, is_new=True) == Known(TODAY + difference)
+
+
 def test_where_the_clock_has_lost_the_time_a_new_history_is_known_by_being_new() -> None:
     """As after a boot without a battery, and without the disk of the database."""
     anew = Known(TODAY).now_in(LONG_AGO, NOW, is_new=True)

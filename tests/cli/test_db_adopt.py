@@ -1,5 +1,6 @@
 """A history that vanishes: told once, shown until it is over, and ended by the one before or by a person."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.grid import slot_of
+from etl.lineage import TOGETHER
 from etl.spool import Spool
 from tests.cli.program import Program, eventually
 from tests.cli.test_doctor import found, put_right
@@ -43,6 +45,7 @@ class Installation:
 
     def lose(self) -> None:
         """The file is gone; or the setting names another PostgreSQL."""
+        time.sleep(TOGETHER.total_seconds() + 0.1)
         self._switch()
         if self._file is not None:
             self._file.rename(self._file.with_suffix(".lost"))
