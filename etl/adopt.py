@@ -59,7 +59,7 @@ class Adopter:
         loader = replace(self.loader, lineage=None)
         loader.check()
         loader.refill()  # first what it has lost of its own
-        loader.put_in(self._of_others(adopted), report)
+        replace(loader, leaves_out=True).put_in(self._of_others(adopted), report)
         adopted.begun_at = self._begun_at()
         self.lineage.accept(adopted.begun_at)
         return adopted

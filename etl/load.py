@@ -36,7 +36,8 @@ class Loader:
 
     ``parse`` reads a body, ``remembered`` knows what was learned after a reading was kept, ``prepare`` brings the
     schema to head where that is this program's to do, and does nothing elsewhere. ``retention`` keeps what was stored
-    for a while; None: nothing is kept. ``lineage`` remembers which history that was.
+    for a while; None: nothing is kept. ``lineage`` remembers which history that was. What is refused is set aside, but
+    not where it ``leaves_out`` that.
     """
 
     spool: Spool
@@ -46,6 +47,7 @@ class Loader:
     prepare: Callable[[], None]
     retention: Retention | None = None
     lineage: Lineage | None = None
+    leaves_out: bool = False
 
     def load(self, unspooled: Sequence[Entry] = (), *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Store everything that waits, in batches, each batch one transaction; ``report`` hears of each after COMMIT.
@@ -218,7 +220,7 @@ class Loader:
     def _set_aside(self, loaded: Loaded) -> Loaded:
         """Quarantine what has to be. Where the disk refuses, it stays in the spool, and the next load tries again."""
         entry, failure = loaded.entry, loaded.failure
-        if not loaded.quarantined or failure is None:
+        if not loaded.quarantined or failure is None or self.leaves_out:
             return loaded
         try:
             if entry.spooled:

@@ -127,6 +127,10 @@ def test_an_account_is_its_uid_and_what_is_anothers_is_left_out_and_said(house: 
     assert house.told(house.other)[1] == []
     assert rows(house.other, "SELECT count(*) FROM schedule") == [(1,)]
     assert not house.is_anew()
+    assert house.spool.quarantined() == []
+    Accounts(open_engine(house.other)).rename("main", "another")
+    assert house.adopt().outcomes == 3, "it may be said again"
+    assert sorted(row[0] for row in rows(house.other, SLOTS)) == ["another", "main"]
 
 
 @on_one_database
