@@ -40,4 +40,4 @@ def adopt() -> None:
     if adopted.begun_at is None:
         sys.stderr.write("the database is empty: the history that begins next is the one from now on\n")
     else:
-        sys.stderr.write(f"this is the history from now on; its first account came at {slot_text(adopted.begun_at)}\n")
+        sys.stderr.write(f"this is the history from now on; it was begun at {slot_text(adopted.begun_at)}\n")

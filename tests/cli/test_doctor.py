@@ -31,7 +31,8 @@ from tests.values import failure, reading
 FIVE = timedelta(minutes=5)
 CHECKS = (
     *("settings", "keys", "state", "modes", "filesystem", "space", "spool", "quarantine", "crontab", "database"),
-    *("schema", "rights", "journal", "history", "exchange", "clock", "key", "permissions", "addresses", "identity", "cadence"),
+    *("schema", "rights", "journal", "history", "exchange", "clock", "key", "permissions", "addresses", "identity"),
+    "cadence",
 )
 
 
