@@ -24,7 +24,7 @@ from typing import Final
 
 from etl.errors import CannotCreate, NotUnderstood
 from etl.files import make_private_directory, read_file
-from etl.grid import from_ms, to_ms
+from etl.grid import PROGRAM_BEGAN, from_ms, to_ms
 from etl.model import Outcome
 from etl.spool_file import decode
 from etl.store import Mark
@@ -145,10 +145,13 @@ class Retention:
         return self._segment
 
     def _prune(self, found: Sequence[Segment], now: float) -> None:
-        held_at = self._held_at()
-        for segment in found:
+        """By a clock that has lost the time nothing is old, and what one has kept is as old as what came after it."""
+        began = PROGRAM_BEGAN.timestamp()
+        held_at, at = self._held_at(), now
+        for segment in reversed(found if now >= began else ()):
             with contextlib.suppress(FileNotFoundError):
-                at = segment.path.stat().st_mtime
+                written = segment.path.stat().st_mtime
+                at = written if written >= began else at
                 if min(abs(moment - at) for moment in (now, held_at) if moment is not None) > self.keep_seconds:
                     segment.path.unlink()
 

@@ -170,6 +170,21 @@ def test_a_clock_that_is_set_back_keeps_the_order(kept: Retention, clock: Clock)
     assert kept.last() == (BEGUN, Mark(9, SLOT, is_snapshot=False))
 
 
+def test_a_clock_that_has_lost_the_time_takes_nothing_away(kept: Retention, clock: Clock) -> None:
+    right = clock.time
+    add(kept, failure())
+    clock.time = 86_400.0  # as after a boot without its battery
+    add(kept, reading())
+    lost = segments(kept.directory)[-1].path
+    os.utime(lost, (clock.time, clock.time))
+    clock.time = right + 60
+    add(kept, failure())
+    assert there(kept) == [failure(), reading(), failure()]
+    clock.time += kept.keep_seconds + HOUR
+    add(kept, reading())
+    assert there(kept) == [reading()]
+
+
 def test_zero_keeps_nothing_and_takes_away_what_was_kept(kept: Retention, tmp_path: Path) -> None:
     add(kept, reading())
     off = Retention(tmp_path / "state", 0)
