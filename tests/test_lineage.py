@@ -66,9 +66,11 @@ def test_what_holds_is_remembered_and_told_when_it_begins_and_when_it_ends(
     for _ in range(2):
         Lineage(tmp_path / "state", lambda: NOW).note(TODAY, nothing)
     assert lineage.known() == Known(LONG_AGO, Instead(TODAY, NOW))
+    assert lineage.anew_since() == NOW.timestamp()
     for _ in range(2):
         lineage.note(LONG_AGO, nothing)
     assert lineage.known() == Known(LONG_AGO)
+    assert lineage.anew_since() is None
     begins, ends = [record.getMessage() for record in caplog.records]
     assert "goes back to 2025-03-01T12:00:00Z, and that is not in the database" in begins
     assert "is in the database again" in ends
