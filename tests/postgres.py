@@ -22,6 +22,9 @@ from sqlalchemy import make_url
 ADMIN_URL = "BINGX_TEST_POSTGRES_URL"
 NOBODY = 65534  # PostgreSQL refuses to run as root
 STARTS_WITHIN = 30
+# Our own server flushes nothing, so its data may as well lie in memory: a database there costs half as much to make.
+MEMORY = Path("/dev/shm")  # noqa: S108
+PLENTY_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class PostgresServer:
     def database(self, template: str = "template0") -> Iterator[str]:
         """The URL of a fresh database, which is dropped at the end together with whoever still uses it."""
         name = f"test_{os.getpid()}_{next(self._numbers)}_{secrets.token_hex(3)}"
-        self.run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        how = "CREATE DATABASE {} TEMPLATE {}" + (" STRATEGY FILE_COPY" if self.data else "")
+        self.run(sql.SQL(how).format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield self.url(name)
         finally:
@@ -69,12 +73,24 @@ def started_server() -> Iterator[PostgresServer]:
         shutil.rmtree(home)
 
 
+def _has_plenty(place: Path) -> bool:
+    return os.access(place, os.W_OK) and shutil.disk_usage(place).free >= PLENTY_BYTES
+
+
 @contextmanager
 def _own_server(home: Path) -> Iterator[PostgresServer]:
     binaries = _binaries(home)
-    data, user = home / "data", {}
+    place = MEMORY if _has_plenty(MEMORY) else home
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=place) as data, _serving(home, Path(data), binaries) as server:
+        yield server
+
+
+@contextmanager
+def _serving(home: Path, data: Path, binaries: Path) -> Iterator[PostgresServer]:
+    user = {}
     if os.getuid() == 0:
         os.chown(home, NOBODY, NOBODY)
+        os.chown(data, NOBODY, NOBODY)
         user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     made = subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
@@ -89,6 +105,7 @@ def _own_server(home: Path) -> Iterator[PostgresServer]:
     port = _free_port()
     command = [binaries / "postgres", "-D", data, "-k", home, "-h", "127.0.0.1", "-p", str(port)]
     options = ["-F", "-c", "full_page_writes=off", "-c", "max_connections=60", "-c", "log_min_messages=fatal"]
+    options += ["-c", "min_wal_size=32MB", "-c", "max_wal_size=128MB"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([*command, *options], stdout=log, stderr=log, cwd=home, **user)  # type: ignore[call-overload]
     try:
