@@ -292,6 +292,27 @@ def test_no_secret_can_get_into_a_layer() -> None:
         assert not re.search(r"(API_KEY|API_SECRET|PASSWORD|DATABASE_URL)", rest), name
 
 
+def commands_for_docker() -> str:
+    """The lines of the page that build the image and run it."""
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8").partition("\n## Docker\n")[2]
+    return page.partition("```sh\n")[2].partition("```")[0]
+
+
+def test_every_option_of_the_line_for_docker_has_its_reason() -> None:
+    [run] = re.findall(r"^docker run ((?:.*\\\n)+.*)$", commands_for_docker(), re.MULTILINE)
+    given = {word for word in shlex.split(run.replace("\\\n", " ")) if word.startswith("--")}
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8").partition("| option | reason |")[2].partition("\n\n")[0]
+    reasoned = set(re.findall(r"--[a-z][a-z-]+", "".join(line.split(" | ")[0] for line in page.splitlines())))
+    assert given - {"--name"} == reasoned
+    assert {"--init", "--read-only", "--cap-drop", "--stop-timeout"} <= given
+
+
+def test_the_lines_for_docker_expand_no_name_in_a_directory_that_their_reader_cannot_read() -> None:
+    root_only = [line for line in commands_for_docker().splitlines() if line.startswith("sudo ")]
+    assert any("install -d -m 700" in line for line in root_only)
+    assert not [line for line in root_only if "*" in line], "the shell that expands it is not root"
+
+
 def test_what_is_copied_is_enough_to_build_the_same_wheel(tmp_path: Path) -> None:
     context = tmp_path / "src"
     for path in copied():
