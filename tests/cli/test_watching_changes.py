@@ -123,9 +123,22 @@ def test_slots_missed_are_told_whether_nobody_was_there_or_it_could_not_begin(
     assert listener.changes == [("slots_missed", "begins", "main"), ("slots_missed", "ends", "main")]
     assert listener.told[0]["environ"]["BINGX_STATE_REASON"] == "none"
     time.sleep(2.1)
-    missing = {**environ, "BINGX_API_KEY": None, "BINGX_API_KEY_FILE": str(program.home / "none")}
-    assert program.run("snapshot", **missing).code == 78
+    (program.home / "config.toml").write_text("[accounts.main]\n")
+    without = {**environ, "BINGX_API_KEY": None, "BINGX_API_SECRET": None}
+    assert program.run("snapshot", "--config", str(program.home / "config.toml"), **without).code == 78
     assert listener.changes[2:] == [("slots_missed", "begins", "main")]
+
+
+def test_a_key_file_that_is_gone_is_told_as_a_refused_key_and_the_slots_missed(
+    program: Program, listener: Listener
+) -> None:
+    environ = {"BINGX_ETL_INTERVAL": "1s", "BINGX_ETL_MISSED_IN_A_ROW": "2", "BINGX_ETL_ACCOUNT": "main"}
+    assert program.run("snapshot", **environ).code == 0
+    time.sleep(2.1)
+    gone = {**environ, "BINGX_API_KEY": None, "BINGX_API_KEY_FILE": str(program.home / "none")}
+    assert program.run("snapshot", **gone).code == 78
+    assert listener.changes == [("key_refused", "begins", "main"), ("slots_missed", "begins", "main")]
+    assert [each["environ"]["BINGX_STATE_REASON"] for each in listener.told] == ["key_missing"] * 2
 
 
 def test_what_waits_and_what_was_set_aside_is_told(program: Program, listener: Listener) -> None:
