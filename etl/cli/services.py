@@ -126,7 +126,7 @@ def _next(directory: Path, installation: Installation) -> str:
             for path in installation.writes_of_others
         ),
         "  systemctl daemon-reload",
-        f"  systemctl start {ONESHOT}; journalctl -n 5 -u {ONESHOT}    # one slot, to see it work",
+        f"  systemctl start {ONESHOT}; journalctl -n 20 -u {ONESHOT}    # one slot, to see it work",
         f"  {first}",
         f"or, instead of the last{', though a timer is slow for so short an interval' if short else ''}:",
         f"  {other}",
