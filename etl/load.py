@@ -56,7 +56,8 @@ class Loader:
         ``unspooled`` are outcomes that the disk refused. Raises TryAgain where the store cannot take anything now:
         what is not reported then still waits.
         """
-        is_checked = self.retention is None  # whether it is known by now that the history lacks nothing
+        # Somebody may put an older one in its place between two batches; once in a load it gets back what it lacks.
+        is_checked = self.retention is None
         with _Discarding(self.spool, self.retention) as discarding:
             for batch in _batches(merge(sorted(unspooled, key=_name), self._waiting(), key=_name)):
                 try:
@@ -64,7 +65,7 @@ class Loader:
                 except HistoryIsOlder as older:
                     self._refill(older, discarding, report)
                     self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=True))
-                is_checked = True
+                    is_checked = True
 
     def refill(self, *, report: Callable[[Loaded], None] = lambda _: None) -> None:
         """Put back what the database lacks of what is kept, though nothing may wait; any load does that first."""

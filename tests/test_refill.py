@@ -325,6 +325,25 @@ def test_what_is_stored_does_not_depend_on_what_is_kept_of_it(house: House) -> N
     assert len(house.told()[0]) == 2
 
 
+def test_an_older_one_that_comes_in_its_place_between_two_batches_is_noticed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.load.BATCH", 4)
+    house.load(slot(0))
+    house.spool.put([slot(number) for number in range(1, 13)])
+    stored: list[Loaded] = []
+
+    def report(loaded: Loaded) -> None:
+        stored.append(loaded)
+        if len(stored) == 4:
+            for of in ("payload", "balance"):
+                rows(house.url, f"DELETE FROM {of} WHERE snapshot_id > (SELECT min(id) FROM snapshot)")
+            rows(house.url, "DELETE FROM snapshot WHERE id > (SELECT min(id) FROM snapshot)")
+
+    house.loader().load(report=report)
+    assert len(house.told()[0]) == 13
+
+
 def test_very_many_come_back_in_batches(
     house: House, older: Callable[[House], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
