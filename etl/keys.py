@@ -54,14 +54,16 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
     """The same; raises SettingsError also where there is no account, or none with a usable key."""
     keys = read_every_key(settings, environ)
     if not keys.usable:
-        raise why_none(settings, keys)
+        raise why_none(settings, keys, environ)
     return keys
 
 
-def why_none(settings: Settings, keys: Keys) -> SettingsError:
+def why_none(settings: Settings, keys: Keys, environ: Mapping[str, str] = os.environ) -> SettingsError:
     """What to do where no account has a usable key."""
     if keys.unusable:
         return next(iter(keys.unusable.values()))
+    if directory := environ.get("CREDENTIALS_DIRECTORY"):  # of systemd, or of a container
+        return SettingsError(f"no account: there is no bingx_api_key or NAME.bingx_api_key in {directory}")
     file = settings.config_file
     where = f"uncomment [accounts.main] in {file}" if file else "write accounts into the file that bingx-etl init makes"
     return SettingsError(

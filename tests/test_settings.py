@@ -206,6 +206,12 @@ def test_one_account_comes_from_the_environment() -> None:
     assert {name: (key.key, key.secret) for name, key in keys.usable.items()} == {"mine": ("k", "s")}
 
 
+def test_an_empty_directory_of_credentials_is_named(tmp_path: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    with pytest.raises(SettingsError, match=f"no bingx_api_key or NAME.bingx_api_key in {tmp_path}"):
+        read_keys(read_settings(environ=environ), environ)
+
+
 @pytest.mark.parametrize(
     ("key", "secret"), [(None, "s"), ("k", None), ("", "s"), ("k", "  "), ("k", "two words"), ("kë", "s"), ("k\0", "s")]
 )
