@@ -30,7 +30,7 @@ LINE = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)", re.DOTALL)
 RESULT = re.compile(r"\) += (-?\d+|\?)(?: [A-Z]+ \([^()]*\))?( \(INJECTED\))?$")
 UNFINISHED = " <unfinished ...>"
 ANSWERS_WITHIN = 60
-STARTS_IN_NO_LESS_THAN = 0.15
+STARTS_IN_NO_LESS_THAN = 0.02
 
 
 @dataclass(slots=True)
