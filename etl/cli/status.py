@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from etl.bootstrap import build_history
+from etl.bootstrap import build_history, build_lineage
 from etl.cli.command import Command, settings
 from etl.cli.output import write
 from etl.cli.spool import open_spool
@@ -31,13 +31,14 @@ def status(*, as_json: bool) -> None:
     """Per account: the last snapshot, its age and total, the failures since; what waits on disk; the next slot.
 
     Warns of readings of the last 24 hours in which a wallet that held something had dropped to zero, was missing, or
-    came without an amount.
+    came without an amount; and of a history that was begun in the place of another.
     """
     chosen = settings()
     box = open_spool(chosen)
     now = datetime.now(UTC)
     history = build_history(chosen)
     doubted = {row["account"]: row for row in history.doubted(now - DOUBTS_OF)}
+    anew_since = build_lineage(chosen).anew_since()
     whole: dict[str, Any] = {
         "accounts": [
             {
@@ -51,6 +52,7 @@ def status(*, as_json: bool) -> None:
             }
             for row in history.latest()
         ],
+        "history_begun_anew_at": None if anew_since is None else slot_text(datetime.fromtimestamp(anew_since, UTC)),
         "spool": box.depth(),
         "quarantine": len(box.quarantined()),
         "next_slot_at": slot_text(slot_end(slot_of(now, chosen.interval_seconds), chosen.interval_seconds)),
@@ -70,6 +72,9 @@ def status(*, as_json: bool) -> None:
         }
         for row in whole["accounts"]
     ]
+    if whole["history_begun_anew_at"]:
+        since = whole["history_begun_anew_at"]
+        sys.stderr.write(f"since {since} another history is recorded into than before: ask bingx-etl doctor\n")
     _warn(whole["accounts"])
     curves = _curves([row["account"] for row in rows], partial(history.daily, since=(now - CURVES_OF).date()))
     write(rows, COLUMNS, "table", "nothing recorded yet: bingx-etl snapshot records now")

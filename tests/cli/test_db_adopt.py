@@ -107,6 +107,9 @@ def test_a_new_history_in_the_place_of_the_one_before_is_told_until_a_person_let
     assert "is in the place of that begun at 20" in words
     assert "mount its disk" in words
     assert "bingx-etl db adopt" in words
+    status = inside(program, "status")
+    assert "another history is recorded into than before" in status.err
+    assert inside(program, "status", "--json").lines[0]["history_begun_anew_at"][:11] in status.err
     assert len(program.rows(SLOTS)) == 2
     for ran in (program.run("db", "adopt"), inside(program, "db", "adopt")):
         assert (ran.code, ran.out) == (0, ""), ran
@@ -114,6 +117,8 @@ def test_a_new_history_in_the_place_of_the_one_before_is_told_until_a_person_let
     assert [row[1:] for row in program.rows(SLOTS)] == [("complete", "measured")] * 4
     assert inside(program, "gaps").code == 0
     assert place.doctor()[:2] == (0, "ok")
+    status = inside(program, "status", "--json")
+    assert (status.err, status.lines[0]["history_begun_anew_at"]) == ("", None)
     assert program.run("snapshot").code == inside(program, "snapshot").code == 0
     assert listener.changes == [BEGINS, ENDS]
     assert place.gauge == "0.0"
