@@ -118,6 +118,8 @@ def check_database(facts: Facts) -> Iterator[Finding]:
     elif server.is_standby:
         says = f"{server.product} {server.version} is a standby, which takes no readings"
         yield Finding(check, Verdict.PROBLEM, says, "let database_url name the primary")
+    elif unread := [each for each in (facts.accounts, facts.slots) if isinstance(each, EtlError)]:
+        yield Finding(check, Verdict.PROBLEM, words(unread[0]))  # it answers, and its tables are locked or damaged
     else:
         yield Finding(check, Verdict.OK, f"{facts.name} answers: {server.product} {server.version}")
 

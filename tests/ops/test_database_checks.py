@@ -46,6 +46,8 @@ def test_a_journal_that_is_not_on_the_disk_is_a_problem(mode: str, verdict: str)
 
 def test_a_database_that_takes_no_readings_or_does_not_answer_is_a_problem() -> None:
     standby = Facts(None, Server("PostgreSQL", "16.3", is_standby=True))
-    for facts in (standby, Facts(None, DatabaseUnavailable("down")), Facts(None, Lost())):
+    server, locked = Server("PostgreSQL", "16.3"), DatabaseUnavailable("locked")
+    unread = Facts(None, server, accounts=locked), Facts(None, server, accounts={}, slots=locked)
+    for facts in (standby, Facts(None, DatabaseUnavailable("down")), Facts(None, Lost()), *unread):
         assert [each.verdict for each in check_database(facts)] == [Verdict.PROBLEM]
     assert [each.verdict for each in check_database(Facts(None, KeyError("x")))] == [Verdict.UNKNOWN]
