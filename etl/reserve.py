@@ -28,12 +28,16 @@ class Reserve:
         self._spare = spare
 
     def hold(self) -> None:
-        """Set the space aside, unless that is done or there is too little: it is a help, and no condition."""
-        if self._file.exists():
-            return
+        """Set the space aside, unless that is done or there is too little: it is a help, and no condition.
+
+        What was set aside when there was little becomes more as soon as there is room for twice as much.
+        """
         try:
-            size = min(MOST_BYTES, shutil.disk_usage(self._file.parent).free // 8)
-            if size >= LEAST_BYTES:
+            held = self._file.stat().st_size if self._file.exists() else 0
+            if held >= MOST_BYTES:
+                return
+            size = min(MOST_BYTES, (shutil.disk_usage(self._file.parent).free + held) // 8)
+            if size >= max(LEAST_BYTES, 2 * held):
                 self._fill(size)
         except OSError as error:
             log.debug("no space is held in reserve: %s", error.strerror)

@@ -88,6 +88,19 @@ def test_a_disk_with_little_room_is_left_alone(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_taken_while_there_was_little_room_becomes_the_whole_when_there_is_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sizes = tmp_path / "reserve", []
+    for free in (1 << 20, 1 << 20, 1 << 30, 1 << 30):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        Reserve(file).hold()
+        sizes.append((file.stat().st_size, file.stat().st_ino))
+    assert [size for size, _ in sizes] == [1 << 17, 1 << 17, MOST_BYTES, MOST_BYTES]
+    assert (sizes[0], sizes[2]) == (sizes[1], sizes[3]), "nothing is written anew for little more"
+    assert [path.name for path in tmp_path.iterdir()] == ["reserve"]
+
+
 def test_a_disk_that_fills_up_meanwhile_leaves_no_half_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
