@@ -241,6 +241,7 @@ def _holds_password(url: str) -> bool:
 def _parse(setting: Setting, text: str | None, origin: str) -> Any:  # noqa: ANN401 - each setting has a type of its own
     if text is None or (text == "" and setting.default in {"", None}):
         return None
+    _require_utf8(text, setting.name)
     try:
         return setting.parse(text.strip())
     except ValueError as error:
@@ -252,6 +253,14 @@ def _default_state_dir(environ: Mapping[str, str]) -> Path:
     # systemd gives a list with colons where a unit has several; the first is the unit's own.
     given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     try:
-        return Path(given) if given else platformdirs.user_data_path(PROGRAM)
+        found = Path(given) if given else platformdirs.user_data_path(PROGRAM)
     except RuntimeError:
         raise SettingsError("there is no home to keep readings in: set state_dir, or HOME") from None
+    _require_utf8(str(found), "the directory for readings")
+    return found
+
+
+def _require_utf8(text: str, called: str) -> None:
+    """What the environment has of other bytes comes as lone surrogates, which no database and no log takes."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise SettingsError(f"{called} has bytes that are no UTF-8: set it to what has none")

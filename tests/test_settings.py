@@ -321,3 +321,13 @@ def test_what_others_are_given_of_the_environment_has_no_secret() -> None:
     secret |= {setting.variable: "s" for setting in SETTINGS if setting.secret}
     assert {"BINGX_ETL_DATABASE_URL", "BINGX_ETL_PING_URL", "BINGX_ETL_PROXY"} <= set(secret)
     assert harmless_environment({**harmless, **secret}) == harmless
+
+
+@pytest.mark.parametrize(
+    "name", ["BINGX_ETL_STATE_DIR", "BINGX_ETL_DATABASE_URL", "BINGX_ETL_INTERVAL", "STATE_DIRECTORY"]
+)
+def test_bytes_that_are_no_text_are_refused(name: str) -> None:
+    text = os.fsdecode(b"sqlite:////tmp/\xff/x.db" if name.endswith("URL") else b"/tmp/\xff")
+    with pytest.raises(SettingsError, match=r"no UTF-8") as caught:
+        read_settings(environ={name: text})
+    assert str(caught.value).isprintable()
