@@ -30,6 +30,7 @@ from etl.db.schema import HEAD, metadata
 from etl.db.views import VIEWS
 from etl.errors import CannotCreate, DatabaseUnavailable, SchemaNotAtHead, SettingsError
 from tests.db.recorded import Recorded
+from tests.forked import FORKED
 
 ROOT = Path(__file__).parents[2]
 
@@ -410,9 +411,8 @@ def _ensure(url: str, results: "multiprocessing.Queue[str]", start: Any) -> None
 
 
 def test_any_number_of_processes_may_upgrade_at_once(empty_database_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    results, start = spawn.Queue(), spawn.Barrier(4)
-    processes = [spawn.Process(target=_ensure, args=(empty_database_url, results, start)) for _ in range(4)]
+    results, start = FORKED.Queue(), FORKED.Barrier(4)
+    processes = [FORKED.Process(target=_ensure, args=(empty_database_url, results, start)) for _ in range(4)]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == ["done"] * 4
@@ -447,9 +447,8 @@ def _be_killed(url: str, statement: int, pipe: Pipe) -> None:
 @pytest.mark.parametrize("statement", [4, 9, 14, 19, 23, 26])
 def test_a_kill_in_the_middle_of_an_upgrade_leaves_nothing_half_done(tmp_path: Path, statement: int) -> None:
     path = tmp_path / "balances.db"
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_be_killed, args=(f"sqlite:///{path}", statement, there))
+    here, there = FORKED.Pipe()
+    process = FORKED.Process(target=_be_killed, args=(f"sqlite:///{path}", statement, there))
     process.start()
     assert here.poll(30)
     assert here.recv() == "here", "the upgrade has fewer statements"
@@ -518,9 +517,8 @@ def test_a_new_revision_gets_the_next_number_and_the_rules(tmp_path: Path) -> No
 
 def test_a_second_upgrade_of_postgresql_waits_for_the_first(new_database: Callable[..., str]) -> None:
     url = new_database("postgresql", migrated=False)
-    spawn = multiprocessing.get_context("spawn")
-    results, start = spawn.Queue(), spawn.Barrier(1)
-    process = spawn.Process(target=_ensure, args=(url, results, start))
+    results, start = FORKED.Queue(), FORKED.Barrier(1)
+    process = FORKED.Process(target=_ensure, args=(url, results, start))
     with migrate.migrating(url):
         process.start()
         time.sleep(1.5)

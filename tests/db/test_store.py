@@ -1,6 +1,5 @@
 """What load relies on, held against the fake, SQLite and PostgreSQL alike."""
 
-import multiprocessing
 import secrets
 import sqlite3
 import threading
@@ -36,6 +35,7 @@ from etl.model import (
 )
 from etl.store import Added, Mark, Store
 from tests.fakes import FakeStore
+from tests.forked import FORKED
 
 SLOT = datetime(2026, 11, 22, 15, 20, tzinfo=UTC)
 STEP = timedelta(minutes=5)
@@ -548,9 +548,8 @@ def test_a_commit_that_a_reader_keeps_out_is_undone_and_told(tmp_path: Path, mon
     path = tmp_path / "balances.db"
     migrate.ensure(f"sqlite:///{path}")
     house = SqlHouse(f"sqlite:///{path}")
-    spawn = multiprocessing.get_context("spawn")
-    ready, done = spawn.Event(), spawn.Event()
-    reader = spawn.Process(target=_hold_a_read, args=(str(path), ready, done))
+    ready, done = FORKED.Event(), FORKED.Event()
+    reader = FORKED.Process(target=_hold_a_read, args=(str(path), ready, done))
     reader.start()
     try:
         assert ready.wait(20)

@@ -1,7 +1,6 @@
 """Several at once: daemons, one-shots and hosts over one history, and whoever of them is killed with a lock in hand."""
 
 import itertools
-import multiprocessing
 import os
 import queue
 import signal
@@ -21,6 +20,7 @@ from etl.errors import TryAgain
 from etl.limiter import SlidingWindow
 from etl.sandbox.server import SandboxServer
 from tests.cli.program import Program, eventually
+from tests.forked import FORKED
 from tests.reading import rows
 from tests.trust.invariants import (
     check_conservation,
@@ -35,7 +35,6 @@ from tests.trust.test_database import STEP, Site, Tally
 from tests.trust.witness import Left, Witness
 from tests.values import SLOT
 
-SPAWN = multiprocessing.get_context("spawn")
 # Who records, and in which state directory: the one-shot shares that of the first daemon.
 ROLES = (("daemon", "one"), ("one-shot", "one"), ("daemon", "two"))
 SHORT_ROUNDS, LONG_ROUNDS = 12, 200
@@ -84,10 +83,10 @@ def test_daemon_one_shot_and_second_daemon_on_the_same_slot(
     of_threads = kind == "threads"
     for block in itertools.count():
         url, home = new_database(dialect, name=f"{block}.db"), tmp_path / str(block)
-        barrier: Any = (threading if of_threads else SPAWN).Barrier(len(ROLES) + 1)
-        told: Any = queue.SimpleQueue() if of_threads else SPAWN.SimpleQueue()
+        barrier: Any = (threading if of_threads else FORKED).Barrier(len(ROLES) + 1)
+        told: Any = queue.SimpleQueue() if of_threads else FORKED.SimpleQueue()
         meeting = Meeting(home, url, rounds, barrier, told)
-        start: Any = threading.Thread if of_threads else SPAWN.Process
+        start: Any = threading.Thread if of_threads else FORKED.Process
         together = [start(target=take_part, args=(n, meeting)) for n in range(len(ROLES))]
         for each in together:
             each.start()
@@ -122,8 +121,8 @@ def test_daemon_one_shot_and_second_daemon_on_the_same_slot(
 @contextmanager
 def hanging(work: Callable[..., None], *arguments: object) -> Iterator[Any]:
     """A process that has told something and hangs; at the end it is killed by SIGKILL."""
-    told = SPAWN.SimpleQueue()
-    process: BaseProcess = SPAWN.Process(target=work, args=(*arguments, told))
+    told = FORKED.SimpleQueue()
+    process: BaseProcess = FORKED.Process(target=work, args=(*arguments, told))
     process.start()
     try:
         yield told.get()
