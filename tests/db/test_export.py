@@ -184,7 +184,7 @@ def test_what_is_recorded_meanwhile_never_comes_twice_and_never_in_parts(recorde
     assert len(exported(recorded.database)) == 3 * 60
 
 
-# In a process of its own, where nothing else allocates meanwhile; what is garbage is gone, whenever Python looks for it.
+# In a process of its own, where nothing else allocates meanwhile; garbage is gone, whenever Python looks for it.
 PEAK = """
 import gc, sys, tracemalloc
 from etl.db.engine import open_engine
