@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from etl.db.schema import HEAD
+from etl.lineage import TOGETHER
 from etl.sandbox.rules import BALANCES, SERVER_TIME
 from tests.cli.program import SHORT, Program, eventually
 
@@ -473,7 +474,7 @@ def test_terminated_while_the_exchanges_clock_is_asked_for_the_answer_is_safe(pr
 def test_an_empty_database_where_there_was_a_history_is_warned_of(program: Program) -> None:
     assert program.run("snapshot").code == 0
     (program.state / "balances.db").unlink()
-    time.sleep(1.02 - time.time() % 1)  # a history is known by the second in which it began
+    time.sleep(2 * TOGETHER.total_seconds())
     ran = program.run("snapshot")
     assert ran.code == 0
     assert "a new history begins" in ran.err
