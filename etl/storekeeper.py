@@ -5,6 +5,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from etl.grid import slot_text
 from etl.liveness import STORING_SECONDS, Liveness
 from etl.recorder import Recorder, Slot
 from etl.watchers import Watcher
@@ -32,9 +33,15 @@ class Storekeeper(threading.Thread):
         self._slots.put(slot)
 
     def stop(self, seconds: float) -> None:
-        """Store once more and end; not longer than so many seconds."""
+        """Store once more and end; not longer than so many seconds. The log tells what is lost with that."""
         self._slots.put(None)
         self.join(seconds)
+        if lost := sorted(entry.outcome.slot_at for slot in self._homeless for entry in slot.entries):
+            log.error(
+                "what was read in %d slots from %s on ends with this process: neither spool nor database took it",
+                len(set(lost)),
+                slot_text(lost[0]),
+            )
 
     def run(self) -> None:
         """Until stopped."""

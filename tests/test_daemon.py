@@ -19,7 +19,7 @@ from etl.db import migrate
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable, SettingsError
-from etl.grid import EPOCH
+from etl.grid import EPOCH, slot_of, slot_text
 from etl.limiter import SlidingWindow
 from etl.load import Loader
 from etl.model import Environment, Fetched, Reason
@@ -217,6 +217,23 @@ def test_what_neither_disk_nor_database_took_is_stored_when_the_database_is_back
     assert keeper._store([])
     assert len(world.store.history.snapshots) == 2
     assert keeper._homeless == []
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_what_neither_of_them_took_until_the_end_is_named_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, is_mended: bool
+) -> None:
+    assert isinstance(world.store, FakeStore)
+    (world.directory / "spool").write_text("in the way")
+    daemon = world.daemon()
+    daemon._read()
+    daemon._reading.pop().join()
+    world.store.error = None if is_mended else DatabaseUnavailable("away")
+    daemon._storekeeper.start()
+    daemon._storekeeper.stop(30)
+    assert len(world.store.history.snapshots) == is_mended
+    lost = f"in 1 slots from {slot_text(slot_of(world.now, 300))} on ends with this process"
+    assert (lost in caplog.text) is not is_mended
 
 
 # --- thousands of slots ---------------------------------------------------------------------------------------------
