@@ -196,9 +196,9 @@ class WatchedSpool(Spool):
         self._model.kept(entries, is_safe=refusal is None)
         return entries, refusal
 
-    def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str) -> None:
+    def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str, name: str = "") -> None:
         try:
-            super().quarantine_unspooled(outcome, reason, detail)
+            super().quarantine_unspooled(outcome, reason, detail, name)
         except DiskError:
             self._model.refused_aside(outcome)
             raise
