@@ -1,5 +1,6 @@
 """Real servers on loopback, a thread per connection, that answer with exactly the bytes a test wants."""
 
+import re
 import socket
 import ssl
 import threading
@@ -8,6 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+READ_SECONDS = 5.0
 OK = b'{"code":0,"timestamp":1700000000000,"data":[{"accountType":"sopt","usdtBalance":"100.00"}]}'
 
 
@@ -52,6 +54,14 @@ class RawServer:
                 return
             self.heads.append(head)
             connection.sendall(each)
+            # What a server has not read when it closes makes the system take back its answer, too.
+            connection.settimeout(READ_SECONDS)
+            body = head.partition(b"\r\n\r\n")[2]
+            length = re.search(rb"(?i)\r\ncontent-length: ([0-9]+)", head)
+            left = int(length[1]) - len(body) if length else 0
+            while left > 0 and (chunk := connection.recv(65536)):
+                left -= len(chunk)
+            connection.settimeout(None)
 
     def __enter__(self) -> Self:
         return self

@@ -23,6 +23,7 @@ from sqlalchemy import make_url
 
 from etl.cli.run import _Muster, run
 from etl.errors import SettingsError
+from etl.lineage import TOGETHER
 from etl.sandbox.rules import BALANCES
 from tests.cli.program import Program, Running, eventually, installed, unix
 
@@ -413,6 +414,7 @@ def test_a_history_that_goes_missing_meanwhile_is_begun_anew_with_a_warning(prog
     with program.daemon(**ONE) as daemon:
         eventually(program.recorded)
         assert "a new history begins" not in daemon.said
+        time.sleep(TOGETHER.total_seconds() + 0.1)
         Path(program.database_url.removeprefix("sqlite:///")).unlink()
         eventually(lambda: "a new history begins" in daemon.said)
         eventually(program.recorded)
