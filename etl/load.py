@@ -237,7 +237,8 @@ class Loader:
 class _Discarding:
     """Lets go of what was stored while the next batch is being stored; done when the block ends.
 
-    To remove a file can take as long as to store what was in it, and waits for the disk.
+    To remove a file can take as long as to store what was in it, and waits for the disk. What is kept is kept before
+    that: the next batch asks whether the history still has it.
     """
 
     def __init__(self, spool: Spool, retention: Retention | None) -> None:
@@ -254,18 +255,16 @@ class _Discarding:
 
     def add(self, loaded: Sequence[Loaded], begun_at: datetime | None) -> None:
         """These are stored, in a history that was begun then: COMMIT has returned."""
+        if self._retention is not None and begun_at is not None:
+            keep(self._retention, loaded, begun_at)
+        names = [r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits]
         self.__exit__()
         self._thread = None
         if len(loaded) < BATCH // 2:
-            self._let_go(loaded, begun_at)
+            self._spool.discard(names)
         else:
-            self._thread = threading.Thread(target=self._let_go, args=(loaded, begun_at), name="discard", daemon=True)
+            self._thread = threading.Thread(target=self._spool.discard, args=(names,), name="discard", daemon=True)
             self._thread.start()
-
-    def _let_go(self, loaded: Sequence[Loaded], begun_at: datetime | None) -> None:
-        if self._retention is not None and begun_at is not None:
-            keep(self._retention, loaded, begun_at)
-        self._spool.discard([r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits])
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
