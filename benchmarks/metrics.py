@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, start_
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.measuring import Cost, Row, duel, interleaved
-from etl.judge import judge
+from etl.load.judge import judge
 from etl.model import Answer, Balance, Environment, Reading
 from etl.ops.exposition import TEXT
 from etl.ops.metrics import Metrics, Told
 from etl.ops.metrics_server import MetricsServer
 from etl.recorder import Recorded, Slot, Stored
-from etl.spool import Entry
+from etl.spool.spool import Entry
 
 ACCOUNTS = 1_000
 WHAT = f"a scrape of the metrics of {ACCOUNTS:,} accounts, by HTTP"

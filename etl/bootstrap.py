@@ -7,21 +7,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from etl.config.keys import ApiKey, Keys, account_names
+from etl.config.settings import PingSettings, Settings, harmless_environment
 from etl.errors import EtlError
-from etl.keys import ApiKey, Keys, account_names
-from etl.limiter import SlidingWindow
-from etl.lineage import Lineage
-from etl.load import Loader
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import Plan
+from etl.load.lineage import Lineage
+from etl.load.load import Loader
 from etl.model import Environment
-from etl.patience import Plan
 from etl.recorder import Recorder
 from etl.remembered import Remembered
-from etl.retention import Retention
-from etl.settings import PingSettings, Settings, harmless_environment
-from etl.spool import Spool
+from etl.spool.retention import Retention
+from etl.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from etl.adopt import Adopter
     from etl.bingx.client import Client
     from etl.bingx.post import Post
     from etl.bingx.source import BingXSource
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from etl.db.history import History
     from etl.db.imports import Imports
     from etl.db.voids import Voids
+    from etl.load.adopt import Adopter
     from etl.ops.changes import Changes
     from etl.ops.metrics import Told
 
@@ -142,8 +142,8 @@ def build_lineage(settings: Settings) -> Lineage:
 
 def build_adopter(settings: Settings) -> "Adopter":
     """What lets the history in the database go on, with what is kept of others."""
-    from etl.adopt import Adopter  # noqa: PLC0415 - for one command
     from etl.bingx.source import environment_of  # noqa: PLC0415
+    from etl.load.adopt import Adopter  # noqa: PLC0415 - for one command
 
     loader = build_loader(settings)
     return Adopter(loader, build_lineage(settings), environment_of(settings.base_url))

@@ -6,22 +6,22 @@ from functools import partial
 from pathlib import Path
 
 from etl.bootstrap import build_lineage, build_remembered, build_source
+from etl.config.keys import Keys, key_places, read_every_key
+from etl.config.settings import Settings
 from etl.db.engine import open_engine
 from etl.db.examination import Examination
 from etl.db.url import parse
 from etl.errors import EtlError, RateLimited, SettingsError, Trouble
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import still_blocked
 from etl.grid import instant_text
-from etl.keys import Keys, key_places, read_every_key
-from etl.limiter import SlidingWindow
 from etl.model import Reason
 from etl.ops import local_checks
 from etl.ops.crontab import check_crontab, read_crontab
 from etl.ops.doctor import Doctor, Exchange
 from etl.ops.finding import Finding
 from etl.ops.settings_checks import check_places, check_settings
-from etl.patience import still_blocked
 from etl.remembered import Block, Remembered
-from etl.settings import Settings
 
 # However patient recording is: whoever asks a doctor waits for the answer.
 REQUEST_SECONDS = 6.0

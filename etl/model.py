@@ -198,6 +198,15 @@ class StoredAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """An outcome that a history has: of an account, by its id, in a slot, a measured snapshot or else a failure."""
+
+    account_id: int
+    slot_at: datetime
+    is_snapshot: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteWallets:
     """What a complete, measured, unvoided snapshot said of each wallet: what the next one is compared with.
 

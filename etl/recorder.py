@@ -5,20 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from etl.batch import Loaded, failure_of
 from etl.clock import Clock
 from etl.doubt import Doubter
 from etl.errors import Disk, DiskError, EtlError, NotUnderstood
-from etl.extract import Extraction
+from etl.extract.extract import Extraction
+from etl.extract.patience import Plan
+from etl.extract.source import Source, Stop
+from etl.extract.workers import Threads
 from etl.grid import slot_of
-from etl.judge import judge
-from etl.load import Loader
+from etl.load.batch import Loaded, failure_of
+from etl.load.judge import judge
+from etl.load.load import Loader
 from etl.model import Failure, Outcome, Reading, Reason, Snapshot
-from etl.patience import Plan
 from etl.remembered import Remembered
-from etl.source import Source, Stop
-from etl.spool import Draft, Entry
-from etl.workers import Threads
+from etl.spool.spool import Draft, Entry
 
 log = logging.getLogger(__name__)
 

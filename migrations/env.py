@@ -26,7 +26,7 @@ def url() -> str:
     given = context.get_x_argument(as_dictionary=True).get("url")
     if isinstance(given, str):
         return given
-    from etl.settings import read_settings  # noqa: PLC0415 - not needed where a URL is given
+    from etl.config.settings import read_settings  # noqa: PLC0415 - not needed where a URL is given
 
     return read_settings().database_url
 

@@ -1,4 +1,4 @@
-"""A history in memory that keeps the promises of :class:`etl.store.Store`; the store's own tests hold it to them."""
+"""A history in memory that keeps the promises of :class:`etl.load.store.Store`; its own tests hold it to them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from etl.errors import RecordRefused
+from etl.load.store import Added
 from etl.model import (
     CompleteWallets,
     Environment,
     Failure,
+    Mark,
     Provenance,
     Schedule,
     Snapshot,
     Status,
     StoredAccount,
 )
-from etl.store import Added, Mark
 
 Slot = tuple[int, datetime]
 
@@ -33,7 +34,7 @@ class FakeHistory:
 
 
 class FakeStore:
-    """:class:`etl.store.Store` without a database. Transactions raise ``error`` unless it is None."""
+    """:class:`etl.load.store.Store` without a database. Transactions raise ``error`` unless it is None."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.history = FakeHistory()
@@ -54,7 +55,7 @@ class FakeStore:
 
 
 class FakeTransaction:
-    """:class:`etl.store.Transaction` without a database."""
+    """:class:`etl.load.store.Transaction` without a database."""
 
     def __init__(self, history: FakeHistory, now: datetime) -> None:
         self._history = history

@@ -6,6 +6,7 @@ it, so that a rule that can no longer see anything is noticed.
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -20,46 +21,30 @@ ROOT = Path(__file__).parents[1]
 LONGEST_MODULE = 300
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 
-PARTS = (
-    *(
-        "adopt",
-        "batch",
-        "clock",
-        "doubt",
-        "files",
-        "job",
-        "judge",
-        "limiter",
-        "lineage",
-        "patience",
-        "quarantine",
-        "recorder",
-        "refill",
-        "remembered",
-        "retention",
-    ),
-    *("liveness", "reserve", "spool_file", "storekeeper", "supervisor", "unfinished", "watchers", "workers"),
-)
+OUTSIDE = ("etl.bingx", "etl.db")  # the two ends of the pipe
 
-# What ``who`` is (itself and everything below it), what it must not import, and what would be lost.
+# What ``who`` is (itself and everything below it), what it must not import although that stands on a lower floor of the
+# map in CONTRIBUTING.md, and what would be lost.
 FORBIDDEN: list[tuple[str, tuple[str, ...], str]] = [
     ("etl.errors", ("etl",), "the words of the project know nothing"),
     ("etl.model", ("etl",), "the words of the project know nothing"),
     ("etl.grid", ("etl",), "arithmetic on time knows nothing"),
     ("etl.bingx", ("etl.db",), "the exchange and the database never meet"),
     ("etl.db", ("etl.bingx",), "the exchange and the database never meet"),
-    ("etl.extract", ("etl.bingx", "etl.db"), "it knows a Source, not BingX"),
-    ("etl.load", ("etl.bingx", "etl.db"), "it knows a Store, not SQL"),
-    ("etl.spool", ("etl.bingx", "etl.db"), "outcomes on disk are nobody's in particular"),
-    ("etl.daemon", ("etl.bingx", "etl.db"), "it knows the clock and two functions"),
-    ("etl.report", ("etl.bingx", "etl.db"), "values in, pictures out"),
-    *((f"etl.{part}", ("etl.bingx", "etl.db"), "what extract and load are made of knows no more") for part in PARTS),
+    ("etl.extract", OUTSIDE, "it knows a Source, not BingX"),
+    ("etl.extract", ("etl.load",), "what was answered is safe before anybody looks what it means"),
+    ("etl.load", OUTSIDE, "it knows a Store, not SQL"),
+    ("etl.spool", OUTSIDE, "outcomes on disk are nobody's in particular"),
+    ("etl.recorder", OUTSIDE, "it knows a Source and a Store"),
+    ("etl.watchers", OUTSIDE, "it knows outcomes"),
+    ("etl.daemon", OUTSIDE, "it knows the clock and two functions"),
+    ("etl.transfer", (*OUTSIDE, "etl.spool"), "lines are values and nothing else"),
+    ("etl.report", OUTSIDE, "values in, pictures out"),
     (
         "etl.sandbox",
-        ("etl.bingx", "etl.db", "etl.extract", "etl.load", "etl.spool"),
+        (*OUTSIDE, "etl.extract", "etl.load", "etl.spool"),
         "what the client is tested against must not share its mistakes",
     ),
-    *((who, ("etl.cli", "etl.__main__"), "the command line is on top") for who in ("etl.bingx", "etl.db", "etl.ops")),
 ]
 
 # One third-party library, one home.
@@ -70,7 +55,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "sqlite3": ("etl.db", "migrations"),
     "psycopg": ("etl.db",),
     "alembic": ("etl.db.migrate", "migrations"),
-    "apscheduler": ("etl.daemon",),
+    "apscheduler": ("etl.daemon.daemon",),
     "click": ("etl.cli",),
     "jinja2": ("etl.report.page",),
     "plotly": ("etl.report.page",),
@@ -91,10 +76,10 @@ WHOLE: dict[str, str] = {
 
 # Who may look at the environment, besides the settings, and at what.
 ENVIRONMENT: dict[str, str] = {
-    "etl.settings": "the only reader of settings",
-    "etl.keys": "the settings that are secret",
+    "etl.config.settings": "the only reader of settings",
+    "etl.config.keys": "the settings that are secret",
     "etl.ops.quick_health": "the few that `health` needs, where reading all would take longer than the answer",
-    "etl.supervisor": "what systemd tells a service: $NOTIFY_SOCKET, $WATCHDOG_USEC",
+    "etl.daemon.supervisor": "what systemd tells a service: $NOTIFY_SOCKET, $WATCHDOG_USEC",
 }
 
 Imports: TypeAlias = set[str]
@@ -258,12 +243,34 @@ IMPORTS = {
 
 
 def test_the_rules_have_something_to_look_at() -> None:
-    assert {"etl", "etl.model", "etl.errors", "etl.bingx.signing", "etl.load"} <= set(ALL)
-    assert "etl.model.Outcome" in IMPORTS["etl.extract"]
+    assert {"etl", "etl.model", "etl.errors", "etl.bingx.signing", "etl.load.load"} <= set(ALL)
+    assert "etl.model.Outcome" in IMPORTS["etl.extract.extract"]
 
 
 def test_nobody_imports_whom_it_must_not() -> None:
     assert [text for module, imports in IMPORTS.items() for text in complaints_about_imports(module, imports)] == []
+
+
+def floors() -> list[set[str]]:
+    """The map in CONTRIBUTING.md, from the top down: what stands on each floor."""
+    section = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("\n## Where things are\n", 1)[1].split("\n## ", 1)[0]
+    places = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [{f"etl.{name}" for name in re.findall(r"`(\w+)(?:/|\.py)`", place)} for place in places]
+
+
+def complaints_about_floors(module: str, imports: Imports, floors: list[set[str]]) -> list[str]:
+    """What it imports from above: ``module`` stands on the floor of its package, or on its own."""
+    above = list(itertools.takewhile(lambda names: not any(within(module, name) for name in names), floors))
+    higher = set().union(*above)
+    return [f"{module} imports {name}" for name in sorted(imports) if any(within(name, place) for place in higher)]
+
+
+def test_the_map_for_contributors_shows_everything_and_nothing_imports_what_stands_above_it() -> None:
+    places = [f"etl.{found.parent.name}" for found in (ROOT / "etl").glob("*/__init__.py")]
+    places += [f"etl.{found.stem}" for found in (ROOT / "etl").glob("[a-z]*.py")]
+    assert sorted(itertools.chain(*floors())) == sorted(places)
+    inside = {module: imports for module, imports in IMPORTS.items() if any(within(module, place) for place in places)}
+    assert [text for at, imports in inside.items() for text in complaints_about_floors(at, imports, floors())] == []
 
 
 def test_only_the_settings_read_the_environment() -> None:
@@ -317,21 +324,24 @@ def test_every_test_file_mirrors_something() -> None:
         ("etl.bingx.client", "from etl.db.store import SqlStore", "etl.db.store"),
         ("etl.bingx.client", "from ..db import store", "etl.db"),
         ("etl.db.store", "def f():\n    from etl.bingx import answers", "etl.bingx"),
-        ("etl.extract", "if TYPE_CHECKING:\n    from etl.bingx.client import BingX", "etl.bingx.client"),
-        ("etl.load", "import importlib\nimportlib.import_module('etl.db.engine')", "etl.db.engine"),
-        ("etl.load", "import etl.db", "etl.db"),
-        ("etl.spool", "import etl.db as d", "etl.db"),
-        ("etl.daemon", "from .bingx.client import BingX", "etl.bingx.client"),
+        ("etl.extract.extract", "if TYPE_CHECKING:\n    from etl.bingx.client import BingX", "etl.bingx.client"),
+        ("etl.load.load", "import importlib\nimportlib.import_module('etl.db.engine')", "etl.db.engine"),
+        ("etl.load.load", "import etl.db", "etl.db"),
+        ("etl.spool.spool", "import etl.db as d", "etl.db"),
+        ("etl.daemon.daemon", "from ..bingx.client import BingX", "etl.bingx.client"),
         ("etl.sandbox.server", "from etl.bingx.signing import sign", "etl.bingx.signing"),
         ("etl.sandbox.server", "from etl.db.engine import engine", "etl.db.engine"),
-        ("etl.sandbox.server", "from etl.extract import extract", "etl.extract"),
-        ("etl.sandbox.server", "from etl.load import load", "etl.load"),
-        ("etl.extract", "import requests", "requests"),
+        ("etl.sandbox.server", "from etl.extract.extract import extract", "etl.extract.extract"),
+        ("etl.sandbox.server", "from etl.load.load import load", "etl.load.load"),
+        ("etl.extract.job", "from etl.load.judge import judge", "etl.load.judge"),
+        ("etl.transfer.portable", "from etl.db.export import pages", "etl.db.export"),
+        ("etl.recorder", "from etl.bingx.client import BingX", "etl.bingx.client"),
+        ("etl.extract.extract", "import requests", "requests"),
         ("etl.cli.snapshot", "from requests.exceptions import Timeout", "requests.exceptions"),
-        ("etl.load", "from sqlalchemy import text", "sqlalchemy"),
+        ("etl.load.load", "from sqlalchemy import text", "sqlalchemy"),
         ("etl.db.store", "from alembic import command", "alembic"),
-        ("etl.extract", "from apscheduler.events import EVENT_ALL", "apscheduler.events"),
-        ("etl.settings", "import click", "click"),
+        ("etl.extract.extract", "from apscheduler.events import EVENT_ALL", "apscheduler.events"),
+        ("etl.config.settings", "import click", "click"),
         ("etl.ops.doctor", "from rich.table import Table", "rich.table"),
     ],
 )
@@ -351,8 +361,8 @@ def test_a_forbidden_import_is_seen(module: str, source: str, imported: str) -> 
         ),
         ("etl.cli.wiring", "import click\nfrom etl.bingx.client import BingX\nfrom etl.db.store import SqlStore"),
         ("etl.report.table", "from rich.table import Table"),
-        ("etl.daemon", "from apscheduler.schedulers.background import BackgroundScheduler"),
-        ("etl.extract", "from etl.model import Fetched\nimport requests_like"),
+        ("etl.daemon.daemon", "from apscheduler.schedulers.background import BackgroundScheduler"),
+        ("etl.extract.extract", "from etl.model import Fetched\nimport requests_like"),
     ],
 )
 def test_an_allowed_import_is_not_complained_about(module: str, source: str) -> None:
@@ -366,6 +376,13 @@ def test_an_allowed_import_is_not_complained_about(module: str, source: str) -> 
 def test_reading_the_environment_is_seen(source: str) -> None:
     assert reads_environment(source)
     assert not reads_environment("import os\nenviron = os.fspath('x')")
+
+
+def test_an_import_from_above_is_seen() -> None:
+    house = [{"etl.cli"}, {"etl.load", "etl.spool"}, {"etl.model"}]
+    assert complaints_about_floors("etl.model", {"etl.spool.spool"}, house) == ["etl.model imports etl.spool.spool"]
+    assert complaints_about_floors("etl.load.load", {"etl.cli"}, house) == ["etl.load.load imports etl.cli"]
+    assert complaints_about_floors("etl.load.load", {"etl.spool", "etl.model", "os"}, house) == []
 
 
 def test_a_circle_is_seen() -> None:

@@ -17,9 +17,9 @@ import pytest
 
 from etl.cli import COMMANDS
 from etl.cli.exits import Exit
+from etl.config.table import BY_NAME
 from etl.grid import format_duration
 from etl.ops.units import DAEMON, ONESHOT, TIMER, template
-from etl.setting_table import BY_NAME
 from tests.cli.program import Program, installed
 from tests.deployed import DEPLOY, ROOT, analyze, words
 from tests.installation import install

@@ -8,10 +8,10 @@ import pytest
 
 from etl.cli import COMMANDS, cli
 from etl.cli.exits import BY_NEED, BY_REASON, Exit
+from etl.config.settings import SETTINGS, VARIABLES
 from etl.db.schema import metadata
 from etl.db.views import VIEWS
 from etl.model import Reason
-from etl.settings import SETTINGS, VARIABLES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from etl.limiter import MARGIN_SECONDS
+from etl.extract.limiter import MARGIN_SECONDS
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer

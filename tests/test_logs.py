@@ -118,7 +118,7 @@ def test_libraries_are_heard_from_warnings_on_and_redacted(capsys: pytest.Captur
     configure("text", [SECRET])
     logging.getLogger("urllib3.connectionpool").debug("GET /?signature=deadbeef")
     logging.getLogger("apscheduler").warning("retrying %s", SECRET)
-    logging.getLogger("etl.extract").info("ours")
+    logging.getLogger("etl.extract.extract").info("ours")
     said = capsys.readouterr()
     assert said.out == ""
     assert "deadbeef" not in said.err

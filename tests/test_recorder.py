@@ -9,13 +9,13 @@ import pytest
 
 from etl.bingx.answers import parse_overview
 from etl.errors import CannotCreate, DatabaseUnavailable, Unavailable
-from etl.limiter import SlidingWindow
-from etl.load import Loader
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import Plan
+from etl.load.load import Loader
 from etl.model import Environment, Fetched, Reason, Status
-from etl.patience import Plan
 from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.fakes import FakeStore
 from tests.values import body
 

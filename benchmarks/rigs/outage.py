@@ -8,9 +8,9 @@ from etl.grid import EPOCH, to_ms
 from etl.model import Environment, Reading
 from etl.sandbox.answers import balances
 from etl.sandbox.wallets import wallets_at
-from etl.spool import Spool
-from etl.spool_file import encode
-from etl.unfinished import SUFFIX
+from etl.spool.spool import Spool
+from etl.spool.spool_file import encode
+from etl.spool.unfinished import SUFFIX
 
 ACCOUNTS = 100
 INTERVAL = timedelta(minutes=5)
@@ -18,7 +18,7 @@ START = EPOCH + timedelta(days=20_000)
 
 
 def main() -> None:
-    """Written without waiting for the disk; :class:`etl.spool.Spool` itself would take minutes."""
+    """Written without waiting for the disk; :class:`etl.spool.spool.Spool` itself would take minutes."""
     spool = Spool(Path(sys.argv[1]))
     spool.prepare()
     for number in range(int(sys.argv[2])):

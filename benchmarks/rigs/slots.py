@@ -17,14 +17,14 @@ from etl.bingx.source import BingXSource, environment_of
 from etl.bootstrap import build_loader, build_remembered
 from etl.cli import COLLECT_AFTER_OBJECTS
 from etl.clock import Clock
+from etl.config.keys import read_keys
+from etl.config.settings import Settings, read_settings
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import Plan
 from etl.files import replace_file
 from etl.grid import EPOCH, slot_text
-from etl.keys import read_keys
-from etl.limiter import SlidingWindow
 from etl.logs import configure
-from etl.patience import Plan
 from etl.recorder import Recorder
-from etl.settings import Settings, read_settings
 
 START = EPOCH + timedelta(days=20_000)
 
@@ -48,7 +48,7 @@ class SlotClock:
 
 
 class Rig:
-    """What :mod:`etl.bootstrap` and :mod:`etl.daemon` put together, with the clock passed in."""
+    """What :mod:`etl.bootstrap` and :mod:`etl.daemon.daemon` put together, with the clock passed in."""
 
     def __init__(self, settings: Settings) -> None:
         keys = read_keys(settings)
@@ -72,7 +72,7 @@ class Rig:
         """One slot, whole."""
         self._clock.next()
         slot, stored = self._recorder.record(self._accounts, {}, threading.Event())
-        # The daemon's sign of life, which it writes in every slot (etl.absence).
+        # The daemon's sign of life, which it writes in every slot (etl.daemon.absence).
         replace_file(self._sign_of_life, slot_text(self._clock.now()).encode())
         if stored.trouble or not all(recorded.stored and recorded.snapshot for recorded in slot.recorded):
             raise RuntimeError(f"a slot was not recorded: {stored} {slot.recorded}")

@@ -16,7 +16,7 @@ from etl.bingx.answers import parse_overview
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
 from etl.grid import EPOCH, slot_text, to_ms
-from etl.judge import exact_sum
+from etl.load.judge import exact_sum
 from etl.model import Environment, Provenance, Snapshot, Status
 from etl.sandbox.answers import balances
 from etl.sandbox.wallets import wallets_at

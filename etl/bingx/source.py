@@ -1,4 +1,4 @@
-"""BingX as the Source that etl.extract asks for."""
+"""BingX as the Source that etl.extract.extract asks for."""
 
 from collections.abc import Mapping
 

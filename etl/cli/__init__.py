@@ -12,9 +12,9 @@ import click
 from etl.cli.command import LazyGroup
 from etl.cli.exits import Exit, most_needing, verdict
 from etl.cli.streams import patient_streams
+from etl.config.settings import SETTINGS
 from etl.errors import EtlError
 from etl.logs import configure, redacted
-from etl.settings import SETTINGS
 
 log = logging.getLogger(__name__)
 

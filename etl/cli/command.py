@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from etl.cli.exits import verdict
+from etl.config.settings import Settings, read_log_format, read_settings
 from etl.errors import EtlError, SettingsError
 from etl.logs import configure
-from etl.settings import Settings, read_log_format, read_settings
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from etl.bootstrap import copy_database
 from etl.cli.command import Command, settings
 from etl.cli.output import format_option, write
 from etl.cli.progress import progress_of
-from etl.secret_files import read_secret_file
-from etl.setting_forms import parse_database_url
+from etl.config.forms import parse_database_url
+from etl.config.secret_files import read_secret_file
 
 COLUMNS = ("account", "month", "schedules", "snapshots", "balances", "failures", "payloads", "annotations", "checksum")
 

@@ -16,9 +16,10 @@ from etl.cli.command import Command
 from etl.cli.fast_motion import record_year
 from etl.cli.history import GAPS
 from etl.cli.html import write_page
+from etl.config.keys import read_keys
+from etl.config.settings import PROGRAM, Settings, read_settings
 from etl.errors import CannotCreate, SettingsError
 from etl.grid import slot_text
-from etl.keys import read_keys
 from etl.model import Status
 from etl.recorder import Recorder, Slot, Stored
 from etl.report.equity import Question, report
@@ -27,7 +28,6 @@ from etl.report.render import render
 from etl.sandbox.exchange import Exchange
 from etl.sandbox.serve import example_config
 from etl.sandbox.server import SandboxServer
-from etl.settings import PROGRAM, Settings, read_settings
 
 BEFORE, WITHOUT_DATABASE, RECOVERED, WITHOUT_BINGX, AFTER = 3, 3, 2, 2, 2
 

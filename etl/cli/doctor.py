@@ -10,12 +10,12 @@ import msgspec
 
 from etl.cli.command import Command, settings
 from etl.cli.exits import Exit
+from etl.config.keys import key_places
+from etl.config.settings import Settings
 from etl.errors import SettingsError
-from etl.keys import key_places
 from etl.logs import configure, redacted
 from etl.ops.finding import Finding, Verdict, overall
 from etl.ops.settings_checks import check_settings, given
-from etl.settings import Settings
 
 
 @click.command(cls=Command, short_help="What is wrong, and what to do about it.")

@@ -10,7 +10,7 @@ from etl.cli.bound import Bound
 from etl.cli.command import Command, settings
 from etl.cli.progress import progress_of
 from etl.cli.streams import Descriptor
-from etl.portable import WRITERS
+from etl.transfer.portable import WRITERS
 
 
 @click.command(cls=Command, short_help="The balances as CSV or JSON lines, to stdout.")

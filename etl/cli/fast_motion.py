@@ -7,13 +7,13 @@ from pathlib import Path
 from random import Random
 
 from etl.bootstrap import build_loader, prepare_database
+from etl.config.settings import Settings
 from etl.files import make_private_directory
 from etl.grid import slot_of, to_ms
 from etl.model import Environment, Failure, Outcome, Reading, Reason
 from etl.sandbox.answers import balances
 from etl.sandbox.exchange import Exchange
-from etl.settings import Settings
-from etl.spool import Entry
+from etl.spool.spool import Entry
 
 STEP_SECONDS = 10_800
 SLOTS = 420 * 8

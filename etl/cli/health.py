@@ -7,8 +7,8 @@ import click
 
 from etl.cli.command import Command, settings
 from etl.cli.exits import Exit
+from etl.config.keys import account_names
 from etl.grid import parse_duration
-from etl.keys import account_names
 from etl.ops.health import INTERVALS, as_json, as_text, is_healthy
 
 

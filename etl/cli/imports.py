@@ -19,10 +19,10 @@ from etl.bootstrap import build_imports
 from etl.cli.command import Command, settings
 from etl.cli.progress import progress_of
 from etl.errors import NotUnderstood, SettingsError
-from etl.incoming import Incoming, assemble
 from etl.model import ACCOUNT_NAME, Environment
-from etl.portable import is_export, numbered_lines, read_csv, read_json
-from etl.spreadsheet import DAY_FIRST, MONTH_FIRST, Habits, read_totals
+from etl.transfer.incoming import Incoming, assemble
+from etl.transfer.portable import is_export, numbered_lines, read_csv, read_json
+from etl.transfer.spreadsheet import DAY_FIRST, MONTH_FIRST, Habits, read_totals
 
 BATCH = 2000
 """Snapshots in one transaction: some tenths of a second, in which nobody else can write into SQLite."""

@@ -8,8 +8,8 @@ import click
 
 from etl.bootstrap import build_spool, database_file, prepare_database
 from etl.cli.command import CONFIG, Command, read_settings_of
+from etl.config.settings import SETTINGS, Setting, default_config_file, named_config_file
 from etl.errors import CannotCreate
-from etl.settings import SETTINGS, Setting, default_config_file, named_config_file
 
 HEAD = """\
 # bingx-etl: what is recorded, how often, and where to.

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.absence import Absence
 from etl.bootstrap import build_recorder, metrics_told
 from etl.cli.command import CONFIG, LoggedCommand, read_settings_of, settings
 from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, others_of
+from etl.config.keys import Keys, read_keys
+from etl.config.settings import Settings
+from etl.daemon.absence import Absence
+from etl.daemon.supervisor import Reporter, Supervisor
 from etl.errors import SettingsError
-from etl.keys import Keys, read_keys
 from etl.logs import configure
-from etl.settings import Settings
-from etl.supervisor import Reporter, Supervisor
 from etl.watchers import Watchers
 
 if TYPE_CHECKING:
-    from etl.daemon import Crew
+    from etl.daemon.daemon import Crew
 
 
 @click.command(cls=LoggedCommand, short_help="The daemon: record every slot, until told to stop.")
@@ -39,7 +39,7 @@ def run() -> None:
 
     Under systemd (Type=notify) it says when it is ready, and feeds the watchdog for as long as its work gets on.
     """
-    from etl.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
+    from etl.daemon.daemon import Daemon  # noqa: PLC0415 - the help of the program must not pay for a scheduler
     from etl.ops.metrics import Metrics  # noqa: PLC0415
 
     faulthandler.enable(file=2)  # a watchdog ends what hangs with SIGABRT: the log then says where it hung
@@ -73,7 +73,7 @@ class _Muster:
 
     def __call__(self) -> "Crew":
         """Raises SettingsError, and then nothing has changed."""
-        from etl.daemon import Crew  # noqa: PLC0415
+        from etl.daemon.daemon import Crew  # noqa: PLC0415
 
         chosen = read_settings_of(click.get_current_context().meta.get(CONFIG))
         if chosen.state_dir != self.state_dir:

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from etl.cli.command import Command
+from etl.config.settings import PROGRAM
 from etl.errors import CannotCreate
 from etl.sandbox.serve import serve
-from etl.settings import PROGRAM
 
 
 @click.command(cls=Command, short_help="A BingX on this machine, to try things with.")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import etl
 from etl.bootstrap import database_file
+from etl.config.keys import DEFAULT_ACCOUNT, account_names
+from etl.config.secret_files import absolute
+from etl.config.settings import ACCOUNT_KEYS, Settings
 from etl.errors import CannotCreate
-from etl.keys import DEFAULT_ACCOUNT, account_names
 from etl.ops.units import CONFIG, DAEMON, ETC, ONESHOT, STATE, TIMER, USER, Installation, units
-from etl.secret_files import absolute
-from etl.settings import ACCOUNT_KEYS, Settings
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # A timer starts the program anew for each slot, and passes over a slot in which the last run has not yet ended.

@@ -15,13 +15,13 @@ from etl.cli.interruption import Interruption, leaving_in_order
 from etl.cli.progress import progress_of
 from etl.cli.telling import Teller
 from etl.cli.watching import false_start_told, metrics_of, others_of
+from etl.config.keys import Keys, key_places, read_every_key, why_none
+from etl.config.settings import Settings
 from etl.errors import NoSuchAccount
 from etl.grid import instant_text, slot_text
-from etl.keys import Keys, key_places, read_every_key, why_none
 from etl.logs import configure
 from etl.model import Reason
 from etl.recorder import Recorded, Slot
-from etl.settings import Settings
 from etl.watchers import Watchers
 
 log = logging.getLogger(__name__)

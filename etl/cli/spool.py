@@ -6,18 +6,18 @@ from collections import Counter
 
 import click
 
-from etl.batch import Loaded
 from etl.bootstrap import build_loader, build_spool
 from etl.cli.command import Command, Group, settings
 from etl.cli.exits import BY_REASON, Exit, most_needing
 from etl.cli.output import format_option, write
 from etl.cli.progress import progress_of
+from etl.config.settings import Settings
 from etl.errors import DiskError
 from etl.grid import slot_text
+from etl.load.batch import Loaded
 from etl.model import Failure
-from etl.retention import Retention, size_and_beginning
-from etl.settings import Settings
-from etl.spool import Spool
+from etl.spool.retention import Retention, size_and_beginning
+from etl.spool.spool import Spool
 
 
 @click.group(cls=Group, short_help="What waits on disk to be stored, and what was set aside.")

@@ -10,9 +10,9 @@ from etl.bootstrap import build_changes, build_post, metrics_told
 from etl.cli.command import CONFIG, read_settings_of
 from etl.cli.exits import code_of
 from etl.cli.interruption import leaving_in_order
+from etl.config.keys import Keys
+from etl.config.settings import PingSettings, Settings, read_ping_settings
 from etl.errors import SettingsError
-from etl.keys import Keys
-from etl.settings import PingSettings, Settings, read_ping_settings
 from etl.watchers import Watcher, Watchers
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The balances, page by page, as they leave: :class:`etl.portable.Line`."""
+"""The balances, page by page, as they leave: :class:`etl.transfer.portable.Line`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from etl.db.revision import check_revision
 from etl.db.schema import AnnotationKind, annotation, balance, snapshot
 from etl.grid import parse_instant
 from etl.model import StoredAccount
-from etl.portable import Line
+from etl.transfer.portable import Line
 
 PAGE = 2000
 """Snapshots that are read at a time: some hundredths of a second, in which nobody else can write into SQLite."""

@@ -11,9 +11,9 @@ from etl.db.revision import check_revision
 from etl.db.schema import AnnotationKind, annotation, snapshot
 from etl.db.store import SqlTransaction
 from etl.errors import SettingsError
-from etl.incoming import Incoming, placed
+from etl.load.store import Added
 from etl.model import Environment, Snapshot, StoredAccount
-from etl.store import Added
+from etl.transfer.incoming import Incoming, placed
 
 
 class Imports:

@@ -13,8 +13,8 @@ from etl.db.payload import encode
 from etl.db.schema import balance, payload, snapshot
 from etl.db.types import amount_text, checked_text, checked_time
 from etl.errors import DatabaseUnavailable
+from etl.load.store import Added
 from etl.model import Provenance, Snapshot
-from etl.store import Added
 
 Key = tuple[int, datetime]
 

@@ -1,4 +1,4 @@
-"""The history in a database: :class:`etl.store.Store`, as SQL."""
+"""The history in a database: :class:`etl.load.store.Store`, as SQL."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from etl.db.schema import account, failure, schedule, snapshot
 from etl.db.snapshots import add_snapshots
 from etl.db.wallets import complete_wallets
 from etl.errors import RecordRefused
-from etl.model import CompleteWallets, Environment, Failure, Provenance, Schedule, Snapshot, StoredAccount
-from etl.store import Added, Mark
+from etl.load.store import Added
+from etl.model import CompleteWallets, Environment, Failure, Mark, Provenance, Schedule, Snapshot, StoredAccount
 
 _BEGUN = BEGUN_AT.scalar_subquery()
 _IS_SNAPSHOT = exists().where(
@@ -44,7 +44,7 @@ class SqlStore:
 
 
 class SqlTransaction:
-    """:class:`etl.store.Transaction`. Few statements, whatever the number of rows."""
+    """:class:`etl.load.store.Transaction`. Few statements, whatever the number of rows."""
 
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection

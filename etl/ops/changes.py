@@ -21,7 +21,7 @@ import msgspec
 from etl.errors import EtlError
 from etl.files import lock, make_private_directory, replace_file
 from etl.grid import slot_end, slot_of, slot_text
-from etl.lineage import Lineage
+from etl.load.lineage import Lineage
 from etl.ops.command import Command, Ran
 from etl.ops.states import (
     Change,

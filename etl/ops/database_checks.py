@@ -10,11 +10,11 @@ from typing import Protocol, TypeVar
 
 from etl.db.examination import Rights, Server
 from etl.errors import EtlError, SchemaNotAtHead
+from etl.extract.workers import Lost
 from etl.grid import slot_text
-from etl.lineage import Known
+from etl.load.lineage import Known
 from etl.model import StoredAccount
 from etl.ops.finding import Finding, Verdict
-from etl.workers import Lost
 
 T = TypeVar("T")
 # Of these and later ones WAL is known to lose no commit; so of older lines from these on.

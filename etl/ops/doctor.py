@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from etl.clock import Clock
+from etl.config.keys import Keys
 from etl.errors import SettingsError, Trouble
-from etl.keys import Keys
-from etl.limiter import SlidingWindow
-from etl.lineage import Known
+from etl.extract.limiter import SlidingWindow
+from etl.extract.workers import Lost, Threads, Workers
+from etl.load.lineage import Known
 from etl.ops.cadence import check_cadence
 from etl.ops.database_checks import (
     Database,
@@ -34,7 +35,6 @@ from etl.ops.exchange_checks import (
     words,
 )
 from etl.ops.finding import Finding, Verdict, together
-from etl.workers import Lost, Threads, Workers
 
 LIMIT_SECONDS = 25.0
 """How long all of it may take, whoever is silent."""

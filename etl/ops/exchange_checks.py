@@ -7,9 +7,9 @@ from typing import Protocol
 
 from etl.bingx.permissions import Rights, together
 from etl.errors import EtlError, KeyRefused, SettingsError, Trouble, Unreachable
+from etl.extract.workers import Lost
 from etl.model import Environment, StoredAccount
 from etl.ops.finding import Finding, Verdict
-from etl.workers import Lost
 
 # Requests carry BingX's time as far as it is known, so an offset costs nothing until slots are named by it.
 NOTABLE_MS, WRONG_MS = 1_000, 60_000

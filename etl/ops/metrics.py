@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl.lineage import Lineage
+from etl.load.lineage import Lineage
 from etl.ops import textfile
 from etl.ops.ledger import Ledger
 from etl.ops.ledger_file import LedgerFile

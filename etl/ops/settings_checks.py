@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from etl.config.settings import SETTINGS, Settings
 from etl.errors import SettingsError
 from etl.ops.finding import MOST_NAMES, Finding, Verdict
-from etl.settings import SETTINGS, Settings
 
 
 @dataclass(frozen=True, slots=True)

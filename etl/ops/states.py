@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from etl.doubt import is_resolved
 from etl.grid import slot_text
-from etl.lineage import Known
+from etl.load.lineage import Known
 from etl.model import Reading, Reason
 from etl.ops.waiting import Waiting
 from etl.recorder import Recorded

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.unfinished import SUFFIX
+from etl.spool.unfinished import SUFFIX
 
 LOOK_EVERY_SECONDS = 5.0
 # After an outage there may be a hundred thousand files: looking takes this share of the time, at most.
@@ -31,7 +31,7 @@ def look(directory: Path) -> Waiting:
                 if not entry.name.endswith(SUFFIX):
                     continue
                 outcomes += 1
-                at = entry.name.split(".", 2)[1]  # as etl.spool names it: by slot, then by when it was read
+                at = entry.name.split(".", 2)[1]  # as etl.spool.spool names it: by slot, then by when it was read
                 if at.isascii() and at.isdigit():
                     read_at = int(at) / 1000
                     oldest_at = read_at if oldest_at is None else min(oldest_at, read_at)

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from etl.grid import instant_text, slot_text
-from etl.portable import safe_cell
+from etl.transfer.portable import safe_cell
 
 FORMATS = ("table", "json", "csv")
 # Wide enough for any row: a figure that is cut looks like another one, so a narrow terminal wraps lines itself.

@@ -6,9 +6,9 @@ from etl.bingx.client import Client
 from etl.bingx.signing import Credential
 from etl.bingx.source import BingXSource, environment_of
 from etl.errors import NoSuchAccount
+from etl.extract.source import Source
 from etl.grid import to_ms
 from etl.model import Environment
-from etl.source import Source
 from tests.bingx.servers import OK, RawServer, http
 
 UID = b'{"code":0,"data":{"uid":16844999}}'

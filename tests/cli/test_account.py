@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from etl.sandbox.rules import UID
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.program import Program, Ran
 from tests.values import SLOT, reading
 

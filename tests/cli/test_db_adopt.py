@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etl.grid import slot_of
-from etl.lineage import TOGETHER
-from etl.spool import Spool
+from etl.load.lineage import TOGETHER
+from etl.spool.spool import Spool
 from tests.cli.program import Program, eventually
 from tests.cli.test_doctor import found, put_right
 from tests.cli.test_watching_changes import Listener

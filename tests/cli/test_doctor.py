@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from etl.grid import slot_of
 from etl.ops.finding import Verdict
 from etl.sandbox.rules import BALANCES, PERMISSIONS, RESTRICTIONS, UID
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.bingx.servers import RawServer
 from tests.bingx.test_canary import BEHAVIOURS, KEY, SECRET
 from tests.cli.confined import confined

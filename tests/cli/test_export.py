@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.program import Program
 from tests.cli.test_streams import gone_reader
 from tests.cli.test_streams import run as run_into
@@ -123,7 +123,7 @@ import sys
 import time
 import etl.cli.export
 from etl.cli import main
-from tests.test_portable import PLAIN
+from tests.transfer.test_portable import PLAIN
 
 class MadeUp:
     def count(self):

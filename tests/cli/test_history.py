@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from etl.model import Failure, Reading
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.program import Program, Ran
 from tests.values import failure, reading
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from etl.cli.imports import _read
 from etl.errors import NotUnderstood
 from etl.model import Provenance
-from etl.portable import csv_header, csv_lines, json_lines
-from etl.spreadsheet import Habits
+from etl.transfer.portable import csv_header, csv_lines, json_lines
+from etl.transfer.spreadsheet import Habits
 from tests.cli.program import Program, Ran, eventually
 from tests.cli.test_export import record
 from tests.cli.test_streams import run_closed
-from tests.test_portable import PLAIN
+from tests.transfer.test_portable import PLAIN
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from etl.cli import COMMANDS, cli
-from etl.settings import SETTINGS
+from etl.config.settings import SETTINGS
 from tests.cli.program import Program
 
 HEAVY = ("alembic", "apscheduler", "mako", "psycopg", "requests", "rich", "sqlalchemy", "sqlite3", "urllib3")

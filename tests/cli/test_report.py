@@ -14,7 +14,7 @@ from etl.cli.report import report
 from etl.model import Failure, Reading
 from etl.report.curve import LEVELS
 from etl.report.equity import COLUMNS
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.program import Program, Ran, installed
 from tests.cli.terminal import on_a_terminal
 from tests.values import failure, reading

@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 
 from etl.cli.run import _Muster, run
 from etl.errors import SettingsError
-from etl.lineage import TOGETHER
+from etl.load.lineage import TOGETHER
 from etl.sandbox.rules import BALANCES
 from tests.cli.program import Program, Running, eventually, installed, unix
 

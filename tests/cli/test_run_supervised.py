@@ -25,11 +25,11 @@ WATCHED = {"WATCHDOG_USEC": str(int(FED_SECONDS * 1_000_000))}
 PATIENCE_SECONDS = 4.0
 IMPATIENT = f"""
 import pathlib, time
-import etl.liveness as liveness
+import etl.daemon.liveness as liveness
 liveness.SLOT_SECONDS = liveness.SCHEDULER_SECONDS = {PATIENCE_SECONDS}
 liveness.READING_SECONDS = liveness.STORING_SECONDS = {PATIENCE_SECONDS}
-import etl.daemon
-etl.daemon.PULSE_SECONDS = 1
+import etl.daemon.daemon
+etl.daemon.daemon.PULSE_SECONDS = 1
 
 def is_to_hang():
     if pathlib.Path("hang").exists():
@@ -220,13 +220,13 @@ def test_what_is_stopped_is_not_fed_and_when_it_goes_on_it_is(program: Program, 
 
 
 HANGS = {
-    "the main thread hangs": "import etl.vigil; etl.vigil.Vigil.look = hanging(etl.vigil.Vigil.look)",
-    "the scheduler hangs": "G = etl.daemon.Grid; G.get_next_fire_time = hanging(G.get_next_fire_time)",
-    "the scheduler is dead": "G = etl.daemon.Grid; G.get_next_fire_time = ending(G.get_next_fire_time)",
-    "a slot is not begun": "D = etl.daemon.Daemon; D._read = skipping(D._read)",
-    "a reading hangs": "import etl.extract; E = etl.extract.Extraction; E.run = hanging(E.run)",
+    "the main thread hangs": "from etl.daemon.vigil import Vigil; Vigil.look = hanging(Vigil.look)",
+    "the scheduler hangs": "G = etl.daemon.daemon.Grid; G.get_next_fire_time = hanging(G.get_next_fire_time)",
+    "the scheduler is dead": "G = etl.daemon.daemon.Grid; G.get_next_fire_time = ending(G.get_next_fire_time)",
+    "a slot is not begun": "D = etl.daemon.daemon.Daemon; D._read = skipping(D._read)",
+    "a reading hangs": "import etl.extract.extract; E = etl.extract.extract.Extraction; E.run = hanging(E.run)",
     "the storekeeper hangs": "import etl.recorder; R = etl.recorder.Recorder; R.store = hanging(R.store)",
-    "the storekeeper is dead": "S = etl.daemon.Storekeeper; S._wait = ending(S._wait)",
+    "the storekeeper is dead": "S = etl.daemon.daemon.Storekeeper; S._wait = ending(S._wait)",
 }
 TOLD = {
     "the scheduler hangs": "the scheduler",

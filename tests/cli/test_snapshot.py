@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from etl.db.schema import HEAD
-from etl.lineage import TOGETHER
+from etl.load.lineage import TOGETHER
 from etl.sandbox.rules import BALANCES, SERVER_TIME
 from tests.cli.program import SHORT, Program, eventually
 

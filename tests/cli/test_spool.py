@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.spool import Spool
-from etl.spool_file import MAGIC
+from etl.spool.spool import Spool
+from etl.spool.spool_file import MAGIC
 from tests.cli.program import Program
 from tests.values import SLOT, failure, reading
 

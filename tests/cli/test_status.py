@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from etl.grid import instant_text, slot_of, slot_text
 from etl.model import Reason
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.confined import confined
 from tests.cli.program import Program
 from tests.cli.terminal import on_a_terminal

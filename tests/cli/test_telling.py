@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from etl.cli.telling import RECORDED, SUMMARY, Teller
-from etl.judge import judge
+from etl.load.judge import judge
 from etl.model import Answer, Balance
 from etl.recorder import Recorded, Slot, Stored
 from tests.values import ASKED, failure, reading

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from etl.cli.watching import DAEMON_WAITS_SECONDS, RUN_WAITS_SECONDS
-from etl.daemon import STOP_READING_SECONDS, STOP_STORING_SECONDS
+from etl.daemon.daemon import STOP_READING_SECONDS, STOP_STORING_SECONDS
 from etl.ops.pings import PING_SECONDS
 from etl.sandbox.rules import BALANCES
 from tests.bingx.servers import RawServer, closed_port, http

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from etl.cli.watching import COMMANDS_WAIT_SECONDS, DAEMON_WAITS_SECONDS
-from etl.daemon import STOP_READING_SECONDS, STOP_STORING_SECONDS
+from etl.daemon.daemon import STOP_READING_SECONDS, STOP_STORING_SECONDS
 from etl.ops.changes import COMMAND_SECONDS
 from etl.sandbox.rules import BALANCES
 from tests.bingx.servers import closed_port

@@ -39,8 +39,8 @@ from etl.errors import (
     SettingsError,
     TryAgain,
 )
+from etl.load.store import Added
 from etl.model import Environment
-from etl.store import Added
 from tests.db.recorded import START, Recorded, at
 from tests.db.test_store import a_snapshot
 from tests.reading import rows

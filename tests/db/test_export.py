@@ -20,7 +20,7 @@ from etl.db.export import Export, Wanted
 from etl.db.store import SqlStore
 from etl.errors import NoSuchAccount, SchemaNotAtHead
 from etl.model import Environment, Snapshot
-from etl.portable import Line
+from etl.transfer.portable import Line
 from tests.db.recorded import START, Recorded, at
 from tests.db.test_store import a_snapshot, imported
 
@@ -189,7 +189,7 @@ PEAK = """
 import gc, sys, tracemalloc
 from etl.db.engine import open_engine
 from etl.db.export import Export, Wanted
-from etl.portable import csv_lines
+from etl.transfer.portable import csv_lines
 database = open_engine(sys.argv[1])
 tracemalloc.start()
 length = 0

@@ -18,12 +18,12 @@ from etl.db.schema import account, annotation, balance, schedule, snapshot
 from etl.db.store import SqlStore
 from etl.db.views import daily_equity, equity, slot_gap
 from etl.errors import SchemaNotAtHead, SettingsError
-from etl.incoming import Incoming, assemble, total_only
 from etl.model import Environment, Provenance, Schedule, Snapshot
-from etl.portable import WRITERS, Line, numbered_lines, read_csv, read_json
+from etl.transfer.incoming import Incoming, assemble, total_only
+from etl.transfer.portable import WRITERS, Line, numbered_lines, read_csv, read_json
 from tests.db.recorded import START, Recorded, at
 from tests.db.test_store import a_snapshot, imported
-from tests.test_incoming import incoming, lines_of
+from tests.transfer.test_incoming import incoming, lines_of
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 STEP = timedelta(minutes=5)

@@ -22,18 +22,19 @@ from etl.db.engine import Database, open_engine
 from etl.db.schema import account, annotation, balance, failure, metadata, payload, schedule, snapshot
 from etl.db.store import SqlStore
 from etl.errors import DatabaseUnavailable, RecordRefused, SchemaNotAtHead
+from etl.load.store import Added, Store
 from etl.model import (
     Balance,
     CompleteWallets,
     Environment,
     Failure,
+    Mark,
     Provenance,
     Reason,
     Schedule,
     Snapshot,
     Status,
 )
-from etl.store import Added, Mark, Store
 from tests.fakes import FakeStore
 from tests.forked import FORKED
 

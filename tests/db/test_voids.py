@@ -19,8 +19,8 @@ from etl.db.schema import annotation
 from etl.db.views import daily_equity, equity, slot_gap
 from etl.db.voids import Marked, Voids
 from etl.errors import SchemaNotAtHead, SettingsError
-from etl.incoming import Incoming, total_only
 from etl.model import Environment, Provenance
+from etl.transfer.incoming import Incoming, total_only
 from tests.db.recorded import START, Recorded, at
 from tests.db.test_store import RIGHTS
 

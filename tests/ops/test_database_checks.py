@@ -6,9 +6,9 @@ import pytest
 
 from etl.db.examination import Server
 from etl.errors import DatabaseUnavailable
+from etl.extract.workers import Lost
 from etl.ops.database_checks import Facts, check_database, check_journal, is_wal_safe
 from etl.ops.finding import Verdict
-from etl.workers import Lost
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import pytest
 
 from etl.errors import DatabaseUnavailable, EtlError, SchemaNotAtHead
-from etl.judge import judge
+from etl.load.judge import judge
 from etl.model import Answer, Balance, Outcome, Reading, Reason, Snapshot
 from etl.ops.ledger import FETCH_SECONDS, FORGET_AFTER_SECONDS, Histogram, Ledger
 from etl.recorder import Recorded, Slot, Stored
-from etl.spool import Entry
+from etl.spool.spool import Entry
 from tests.values import ASKED, SLOT, failure, reading
 
 NOW = ASKED.timestamp() + 3

@@ -18,7 +18,7 @@ from etl.ops import exposition, textfile
 from etl.ops.ledger_file import LedgerFile
 from etl.ops.metrics import Metrics, Told
 from etl.recorder import Stored
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.ops.test_exposition import of
 from tests.ops.test_ledger import slot
 from tests.values import ASKED, failure, reading

@@ -11,7 +11,7 @@ import pytest
 
 from etl.cli.exits import code_of
 from etl.errors import DatabaseUnavailable, SettingsError
-from etl.judge import judge
+from etl.load.judge import judge
 from etl.model import Answer, Balance, Reason
 from etl.ops.pings import PACE_SECONDS, PING_SECONDS, Pings, address_of
 from etl.recorder import Recorded, Slot, Stored

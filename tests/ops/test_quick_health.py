@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from etl.config.keys import account_names
+from etl.config.settings import SETTINGS, read_settings
 from etl.db.last_snapshots import sqlite_file
 from etl.db.url import parse
 from etl.errors import SettingsError
 from etl.grid import parse_interval
-from etl.keys import account_names
 from etl.ops import quick_health
-from etl.settings import SETTINGS, read_settings
 
 HOME = {"HOME": "/home/somebody"}
 KEY = {"BINGX_API_KEY": "k", "BINGX_API_SECRET": "s"}

@@ -7,7 +7,7 @@ import pytest
 
 from etl.ops import waiting
 from etl.ops.waiting import LOOK_EVERY_SECONDS, Lookout, Waiting, look
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.values import ASKED, failure, reading
 
 

@@ -23,7 +23,7 @@ from etl.sandbox.exchange import Exchange
 from etl.sandbox.limits import NO_LIMITS
 from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer
-from etl.spool import Spool
+from etl.spool.spool import Spool
 from tests.cli.program import Program, Ran
 
 SINGLE = ("BINGX_API_KEY", "BINGX_API_SECRET", "BINGX_ETL_ACCOUNT")

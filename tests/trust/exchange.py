@@ -111,7 +111,7 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """:class:`etl.source.Source`. ``given`` counts what was answered; whole answers are told to ``on_answer``."""
+    """:class:`etl.extract.source.Source`. ``given`` counts answers; whole ones are told to ``on_answer``."""
 
     time: Time
     keys: dict[str, Key]

@@ -12,7 +12,7 @@ from etl.errors import MalformedAnswer
 from etl.grid import slot_of
 from etl.model import Environment, Reading
 from etl.sandbox.faults import parse_fault
-from etl.spool import ABANDONED_AFTER_SECONDS, Spool
+from etl.spool.spool import ABANDONED_AFTER_SECONDS, Spool
 from tests.cli.program import Program
 from tests.trust.invariants import check, check_drained, check_silence
 from tests.trust.tracing import Traced, run_traced, wait_for_new_slot

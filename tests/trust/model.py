@@ -14,7 +14,7 @@ from typing import Protocol
 
 from etl.grid import slot_of
 from etl.model import Failure, Outcome, Reading
-from etl.spool import Draft, Entry
+from etl.spool.spool import Draft, Entry
 from tests.trust.exchange import MEANINGLESS, Answer, Kind
 from tests.trust.site import Place, Row, Seen, Site
 

@@ -32,19 +32,19 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from etl.batch import Loaded
 from etl.bootstrap import build_loader, build_remembered
 from etl.clock import Clock
+from etl.config.settings import read_settings
 from etl.db import engine, migrate, payload
 from etl.db.schema import HEAD
 from etl.errors import EtlError, TryAgain, Unavailable
-from etl.limiter import SlidingWindow
-from etl.lineage import TOGETHER
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import Plan
+from etl.load.batch import Loaded
+from etl.load.lineage import TOGETHER
 from etl.model import Environment, Fetched, Reading
-from etl.patience import Plan
 from etl.recorder import Recorder, Stored
-from etl.settings import read_settings
-from etl.spool_file import decode
+from etl.spool.spool_file import decode
 from tests.cli.program import unix
 from tests.postgres import NOBODY, PostgresServer, _own_server, _wait_for
 from tests.reading import rows

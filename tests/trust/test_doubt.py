@@ -28,18 +28,18 @@ from etl.errors import (
     Unavailable,
     Unreachable,
 )
-from etl.extract import Extraction
+from etl.extract.extract import Extraction
+from etl.extract.limiter import SlidingWindow
+from etl.extract.patience import MAX_ATTEMPTS, Plan
 from etl.grid import slot_of
-from etl.limiter import SlidingWindow
 from etl.model import Fetched, Outcome, Reading, Reason
-from etl.patience import MAX_ATTEMPTS, Plan
 from etl.remembered import AccountMemory, Remembered
 from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer
-from etl.spool import Draft, Spool
-from etl.spool_file import decode
+from etl.spool.spool import Draft, Spool
+from etl.spool.spool_file import decode
 from tests.cli.program import ROOT, Program, Ran, eventually
-from tests.test_extract import INTERVAL, World, read
+from tests.extract.test_extract import INTERVAL, World, read
 from tests.trust.invariants import Left, Witness, check, check_drained
 from tests.values import SLOT, body
 

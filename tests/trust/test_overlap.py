@@ -17,7 +17,7 @@ import pytest
 
 from etl.db.store import SqlTransaction
 from etl.errors import TryAgain
-from etl.limiter import SlidingWindow
+from etl.extract.limiter import SlidingWindow
 from etl.sandbox.server import SandboxServer
 from tests.cli.program import Program, eventually
 from tests.forked import FORKED

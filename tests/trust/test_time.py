@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.absence import MOST_SLOTS
+from etl.daemon.absence import MOST_SLOTS
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
 from etl.grid import slot_text
@@ -25,8 +25,8 @@ from etl.sandbox.limits import NO_LIMITS
 from etl.sandbox.rules import BALANCES
 from etl.sandbox.server import SandboxServer
 from tests.cli.program import Program, eventually, unix
+from tests.daemon.test_daemon import World
 from tests.reading import rows
-from tests.test_daemon import World
 
 ONE = {"BINGX_ETL_INTERVAL": "1s"}
 YEAR = 31_556_952

@@ -15,15 +15,15 @@ from unittest import mock
 
 from etl import bootstrap
 from etl.clock import Clock
+from etl.config.keys import ApiKey, Keys
+from etl.config.settings import Settings, read_settings
 from etl.errors import DatabaseUnavailable, DiskError
 from etl.errors import Disk as DiskTrouble
-from etl.keys import ApiKey, Keys
+from etl.extract.workers import Lost
+from etl.load.store import Store, Transaction
 from etl.model import Outcome, Reading
 from etl.recorder import Recorder, Slot
-from etl.settings import Settings, read_settings
-from etl.spool import Draft, Entry, Spool
-from etl.store import Store, Transaction
-from etl.workers import Lost
+from etl.spool.spool import Draft, Entry, Spool
 from tests.trust.disk import Disk
 from tests.trust.exchange import Answer, Exchange, Key, NoAnswer, Time
 from tests.trust.model import Model
@@ -86,7 +86,10 @@ class World:
             if len(self.running) > 1:
                 yield
             else:
-                with self.disk.under(), mock.patch("etl.extract.Workers", lambda clock, *_: Calls(clock, self.time)):
+                with (
+                    self.disk.under(),
+                    mock.patch("etl.extract.extract.Workers", lambda clock, *_: Calls(clock, self.time)),
+                ):
                     yield
         finally:
             self.running.pop()
@@ -205,7 +208,7 @@ class WatchedSpool(Spool):
 
 
 class WatchedStore:
-    """:class:`etl.store.Store`, in the weather of the world."""
+    """:class:`etl.load.store.Store`, in the weather of the world."""
 
     def __init__(self, store: Store, world: World) -> None:
         self._store = store
@@ -232,7 +235,7 @@ class WatchedStore:
 
 
 class Calls:
-    """:class:`etl.workers.Workers` without threads: a call is made when it is submitted. Waiting lets time pass."""
+    """:class:`etl.extract.workers.Workers` without threads: a call is made when submitted. Waiting lets time pass."""
 
     def __init__(self, clock: Clock, time: Time) -> None:
         self._clock = clock

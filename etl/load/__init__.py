@@ -1,0 +1,1 @@
+"""From the spool into the history: what a reading means, and which history that is."""

@@ -1,0 +1,1 @@
+"""Files in which history leaves and comes back. Values and lines: no database."""
