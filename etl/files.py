@@ -1,5 +1,6 @@
 """Files that are private, on the disk when they are said to be, replaced in one step, and held by one process."""
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -9,6 +10,7 @@ from pathlib import Path
 from etl.errors import CannotCreate
 
 ONE_READ = 1_000_000
+ROOM_TO_GROW = 16 << 10
 LOCK_LOOK_SECONDS = 0.002
 
 
@@ -84,12 +86,32 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o600, flush: bool =
         raise
 
 
-def _write(path: Path, content: bytes, mode: int, *, flush: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def rewrite_text(path: Path, content: bytes) -> None:
+    """As :func:`replace_file`, on a full disk too; blanks are added at the end. One process at a time. Raises OSError.
+
+    The old and the new file take turns: neither gives its blocks back, so that nobody else can take them.
+    """
+    content = content.ljust(-(-len(content) // ROOM_TO_GROW) * ROOM_TO_GROW)
+    spare, aside = path.with_name(f".{path.name}.spare"), path.with_name(f".{path.name}.aside")
+    if not path.exists():
+        replace_file(path, content)
+    aside.unlink(missing_ok=True)
+    _write(spare, content, 0o600, flush=True, anew=False)
+    with contextlib.suppress(OSError):  # not every filesystem gives a file two names: the old one then goes
+        os.link(path, aside)
+    spare.replace(path)
+    if aside.exists():
+        aside.replace(spare)
+
+
+def _write(path: Path, content: bytes, mode: int, *, flush: bool, anew: bool = True) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC * anew | os.O_CLOEXEC, 0o600)
     try:
-        if mode != 0o600:  # noqa: PLR2004 - what no umask in use takes away from
+        if mode != 0o600 or not anew:  # noqa: PLR2004 - what no umask in use takes away from
             os.fchmod(descriptor, mode)
         write_all(descriptor, content)
+        if not anew:
+            os.ftruncate(descriptor, len(content))
         if flush:
             # By the descriptor: by now another process may have given the file its final name.
             os.fsync(descriptor)

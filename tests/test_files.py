@@ -5,14 +5,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etl.errors import CannotCreate
-from etl.files import lock, make_private_directory, replace_file, write_and_flush
+from etl.files import ROOM_TO_GROW, lock, make_private_directory, replace_file, rewrite_text, write_and_flush
 from tests.disk import Disk
+from tests.small_disk import SmallDisk
 
 
 @pytest.fixture(params=[0, 0o022, 0o077])
@@ -112,6 +115,92 @@ def test_a_refusal_of_the_disk_leaves_the_old_file_and_no_other(
             replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_can_be_rewritten_on_a_full_disk_again_and_again(tmp_path: Path) -> None:
+    with closing(SmallDisk(tmp_path / "small")) as disk:
+        file = disk.directory / "text"
+        rewrite_text(file, b"before")
+        for number in range(5):
+            disk.leave(0)
+            if disk.is_mounted:
+                with pytest.raises(OSError, match="No space left"):
+                    replace_file(disk.directory / "other", b"x" * ROOM_TO_GROW)
+            rewrite_text(file, b"%d" % number * (number + 1) * 1000)
+            assert file.read_bytes().rstrip() == b"%d" % number * (number + 1) * 1000
+        assert mode(file) == 0o600
+
+
+@pytest.mark.parametrize("sizes", [(1, ROOM_TO_GROW, ROOM_TO_GROW + 1, 3 * ROOM_TO_GROW, 1, 0, 5)])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_text_grows_and_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...], *, links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for size in sizes:
+        rewrite_text(tmp_path / "text", b"x" * size)
+        assert (tmp_path / "text").read_bytes().rstrip() == b"x" * size
+    assert len(list(tmp_path.iterdir())) == 1 + links
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_text_that_is_being_rewritten_is_the_old_or_the_new_wherever_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    file, left = tmp_path / "text", 0
+
+    def killing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def killed(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the system says
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return call(*arguments, **options)
+
+        return killed
+
+    names = ("open", "write", "ftruncate", "fsync", "close", "link", "rename", "replace", "unlink")
+    expected = {b"old"} if not is_new else {None}
+    deaths = 0
+    while True:
+        for each in tmp_path.iterdir():
+            each.unlink()
+        if not is_new:
+            rewrite_text(file, b"older")
+            rewrite_text(file, b"old")
+        left = deaths
+        try:
+            with monkeypatch.context() as patch:
+                for name in names:
+                    patch.setattr(os, name, killing(getattr(os, name)))
+                rewrite_text(file, b"new")
+        except Killed:
+            found = file.read_bytes().rstrip() if file.exists() else None
+            assert found in {*expected, b"new"}
+            rewrite_text(file, b"newest")
+            assert file.read_bytes().rstrip() == b"newest"
+            deaths += 1
+        else:
+            break
+    assert deaths >= 8
+    assert file.read_bytes().rstrip() == b"new"
+
+
+def test_a_text_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite_text(tmp_path / "text", b"old")
+    disk = Disk(monkeypatch)
+    rewrite_text(tmp_path / "text", b"new")
+    assert disk.last("write", tmp_path / "text") < disk.last("flush", tmp_path / "text")
+    assert disk.last("flush", tmp_path / "text") < disk.last("name", tmp_path / "text")
 
 
 def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import EtlError
-from etl.files import lock, make_private_directory, replace_file
+from etl.files import lock, make_private_directory, rewrite_text
 from etl.grid import slot_end, slot_of, slot_text
 from etl.load.lineage import Lineage
 from etl.ops.command import Command, Ran
@@ -208,11 +208,11 @@ class Changes(Watcher):
             yield memory
             after = msgspec.json.encode(memory)
             if after != before:
-                replace_file(self._file, after)
+                rewrite_text(self._file, after)
 
     def _read(self) -> tuple[bytes, Memory]:
         try:
-            content = self._file.read_bytes()
+            content = self._file.read_bytes().rstrip()
             return content, msgspec.json.decode(content, type=Memory)
         except FileNotFoundError:
             return b"", Memory()

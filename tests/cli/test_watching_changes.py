@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from etl.sandbox.rules import BALANCES
 from tests.bingx.servers import closed_port
 from tests.cli.program import ROOT, Program, eventually, unix
 from tests.cli.test_telling_events import named, read
+from tests.small_disk import SmallDisk
 
 # What it is given, as it is: argv, environment and stdin, one JSON object a line.
 LISTEN = """\
@@ -320,6 +323,29 @@ def test_what_is_remembered_may_be_damaged(program: Program, listener: Listener)
     assert "states.json is passed over" in ran.err
     assert listener.changes == [("key_refused", "begins", "main")]
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_on_a_full_disk_it_is_told_once_by_run_after_run_and_once_when_it_ends(
+    program: Program, listener: Listener, tmp_path: Path
+) -> None:
+    with closing(SmallDisk(tmp_path / "small")) as disk:
+        program.environ |= {
+            "BINGX_ETL_STATE_DIR": str(disk.directory / "state"),
+            "BINGX_ETL_DATABASE_URL": f"sqlite:///{tmp_path}/balances.db",
+        }
+        run = partial(program.run, "snapshot", "--force")
+        assert run().code == 0
+        program.exchange.faults.add("error", **REFUSED)
+        disk.leave(0)
+        for _ in range(3):
+            run()
+            disk.leave(0)
+        assert listener.changes == [("key_refused", "begins", "main")]
+        program.exchange.faults.clear()
+        for _ in range(2):
+            run()
+            disk.leave(0)
+    assert listener.changes == [("key_refused", "begins", "main"), ("key_refused", "ends", "main")]
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------------
