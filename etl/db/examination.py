@@ -85,6 +85,11 @@ class Examination:
                 return None
             return connection.scalar(BEGUN_AT)
 
+    def is_whole(self) -> bool:
+        """Whether no page of SQLite's file is damaged. All of it is read, and a COMMIT waits for that meanwhile."""
+        with self._database.read() as connection:
+            return bool(connection.scalar(text("PRAGMA quick_check(1)")) == "ok")
+
     def rights(self) -> Rights:
         """What the role may do on PostgreSQL, as far as it matters."""
         with self._database.read() as connection:

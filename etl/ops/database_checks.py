@@ -43,6 +43,9 @@ class Database(Protocol):
     def begun_at(self) -> datetime | None:
         """When its history was begun; None where there is none."""
 
+    def is_whole(self) -> bool:
+        """Whether no page of its file is damaged."""
+
     def rights(self) -> Rights:
         """What the role may do."""
 
@@ -91,6 +94,11 @@ def gather(database: Database) -> Facts:
         current = [each for each in accounts.values() if each.retired_at is None]
         slots = _found(lambda: database.last_slots(current, SLOTS))
     return Facts(path, server, schema, is_older, rights, accounts, slots, database.name, begun_at)
+
+
+def read_through(database: Database) -> bool | None:
+    """Whether no page of its file is damaged; None where it is no file of ours. Raises what the database comes to."""
+    return database.is_whole() if database.path is not None and database.path.exists() else None
 
 
 def _found(ask: Callable[[], T]) -> T | Exception:
@@ -214,6 +222,23 @@ def check_journal(facts: Facts) -> Iterator[Finding]:
         yield Finding(check, Verdict.PROBLEM, f"{says} is damaged by a loss of power", remedy)
     else:
         yield Finding(check, Verdict.OK, says)
+
+
+def check_integrity(facts: Facts, is_whole: object) -> Iterator[Finding]:
+    """Whether SQLite's file is: of damage in old pages nobody would hear before somebody asks for them, years later."""
+    check = "integrity"
+    if is_whole is None or isinstance(facts.server, Exception):
+        yield Finding(check, Verdict.SKIPPED, "this is for a SQLite that can be asked")
+    elif is_whole is True:
+        yield Finding(check, Verdict.OK, "every page was read, and none is damaged")
+    elif isinstance(is_whole, Lost):
+        yield Finding(check, Verdict.UNKNOWN, "not every page could be read in time", "sqlite3: PRAGMA quick_check")
+    elif is_whole is False:
+        remedy = "move it away and restore a backup; the next run puts back what is kept of what that lacks"
+        yield Finding(check, Verdict.PROBLEM, f"pages of {facts.path} are damaged", remedy)
+    else:
+        is_ours = isinstance(is_whole, EtlError)
+        yield Finding(check, Verdict.PROBLEM if is_ours else Verdict.UNKNOWN, words(is_whole))
 
 
 def is_wal_safe(version: str) -> bool:

@@ -18,10 +18,12 @@ from etl.ops.database_checks import (
     Facts,
     check_database,
     check_history,
+    check_integrity,
     check_journal,
     check_rights,
     check_schema,
     gather,
+    read_through,
 )
 from etl.ops.exchange_checks import (
     Source,
@@ -38,6 +40,8 @@ from etl.ops.finding import Finding, Verdict, together
 
 LIMIT_SECONDS = 25.0
 """How long all of it may take, whoever is silent."""
+# For all pages of SQLite's file, for which a COMMIT has to wait; a recorder waits ten seconds for it.
+READING_SECONDS = 5.0
 MOST_AT_ONCE = 32
 
 Findings = Iterable[Finding]
@@ -82,12 +86,12 @@ class Doctor:
         if not isinstance(facts, Facts):
             facts = Facts(None, facts if isinstance(facts, Exception) else Lost())
         asked = {name: results[f"key {name}"] for name in self._accounts()}
-        for check, tell in self._remote(facts, results["exchange"], asked).items():
+        for check, tell in self._remote(facts, results["integrity"], results["exchange"], asked).items():
             found += _told(check, tell)
         return found
 
     def _remote(
-        self, facts: Facts, offset_ms: object, asked: Mapping[str, object]
+        self, facts: Facts, is_whole: object, offset_ms: object, asked: Mapping[str, object]
     ) -> dict[str, Callable[[], Findings]]:
         unusable = {} if isinstance(self.keys, SettingsError) else self.keys.unusable
         history = facts.accounts if isinstance(facts.accounts, Mapping) else ({} if facts.is_older else None)
@@ -97,6 +101,7 @@ class Doctor:
             "schema": lambda: check_schema(facts),
             "rights": lambda: check_rights(facts),
             "journal": lambda: check_journal(facts),
+            "integrity": lambda: check_integrity(facts, is_whole),
             "history": lambda: check_history(facts, self.history()),
             "exchange": lambda: check_exchange(offset_ms),
             "clock": lambda: check_clock(offset_ms),
@@ -117,6 +122,7 @@ class Doctor:
         for check, call in self.local.items():
             workers.submit(check, lambda call=call: list(call()), end)  # type: ignore[misc] # bound as it is now
         workers.submit("database", lambda: gather(self.database()), end)
+        workers.submit("integrity", lambda: read_through(self.database()), min(end, time.monotonic() + READING_SECONDS))
         results: dict[str, object] = {}
         questions: Iterator[tuple[str, Callable[[], object]]] = iter(())
         if isinstance(self.exchange, Exception):

@@ -31,8 +31,8 @@ from tests.values import failure, reading
 FIVE = timedelta(minutes=5)
 CHECKS = (
     *("settings", "keys", "state", "modes", "filesystem", "space", "spool", "quarantine", "crontab", "database"),
-    *("schema", "rights", "journal", "history", "exchange", "clock", "key", "permissions", "addresses", "identity"),
-    "cadence",
+    *("schema", "rights", "journal", "integrity", "history", "exchange", "clock", "key", "permissions", "addresses"),
+    *("identity", "cadence"),
 )
 
 
@@ -103,7 +103,8 @@ def test_a_sound_installation_has_nothing_to_complain_of_and_is_left_as_it_is(an
     by_check = found(ran)
     expected = {check: {"ok"} for check in CHECKS}
     if anywhere.database_url.startswith("postgresql"):
-        expected |= {"rights": {"warning"}, "journal": {"skipped"}}  # the tests' role is a superuser
+        # The tests' role is a superuser.
+        expected |= {"rights": {"warning"}, "journal": {"skipped"}, "integrity": {"skipped"}}
     assert {check: {each["verdict"] for each in findings} for check, findings in by_check.items()} == expected, by_check
     origins = {each["name"]: (each["value"], each["origin"]) for each in whole["settings"]}
     assert origins["interval"] == ("300 s", "BINGX_ETL_INTERVAL")
@@ -404,6 +405,21 @@ def test_a_journal_that_can_lose_commits_is_a_problem(program: Program) -> None:
     unsafe = (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3)
     if unsafe and sqlite3.sqlite_version_info[:2] not in {(3, 50), (3, 44)}:
         assert (code, says) == (1, "problem")
+
+
+def test_damage_that_nothing_else_would_come_across_is_a_problem(program: Program) -> None:
+    recorded(program)
+    file = program.state / "balances.db"
+    with closing(sqlite3.connect(file)) as there:
+        [(page,)] = there.execute("SELECT rootpage FROM sqlite_master WHERE name = 'payload'")
+        [(size,)] = there.execute("PRAGMA page_size")
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * size)
+        opened.write(b"\xff" * size)
+    assert verdict(program, "database")[1] == "ok"
+    code, says, words = verdict(program, "integrity")
+    assert (code, says) == (1, "problem")
+    assert f"pages of {file} are damaged" in words
 
 
 def test_a_crontab_that_leaves_slots_out_is_a_problem_before_anything_is_recorded(

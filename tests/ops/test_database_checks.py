@@ -7,7 +7,7 @@ import pytest
 from etl.db.examination import Server
 from etl.errors import DatabaseUnavailable
 from etl.extract.workers import Lost
-from etl.ops.database_checks import Facts, check_database, check_journal, is_wal_safe
+from etl.ops.database_checks import Facts, check_database, check_integrity, check_journal, is_wal_safe
 from etl.ops.finding import Verdict
 
 
@@ -51,3 +51,21 @@ def test_a_database_that_takes_no_readings_or_does_not_answer_is_a_problem() -> 
     for facts in (standby, Facts(None, DatabaseUnavailable("down")), Facts(None, Lost()), *unread):
         assert [each.verdict for each in check_database(facts)] == [Verdict.PROBLEM]
     assert [each.verdict for each in check_database(Facts(None, KeyError("x")))] == [Verdict.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (True, Verdict.OK),
+        (False, Verdict.PROBLEM),
+        (None, Verdict.SKIPPED),
+        (Lost(), Verdict.UNKNOWN),
+        (DatabaseUnavailable("the database is locked"), Verdict.PROBLEM),
+        (ZeroDivisionError(), Verdict.UNKNOWN),
+    ],
+)
+def test_a_file_that_could_not_be_read_to_its_end_is_not_said_to_be_whole(found: object, verdict: Verdict) -> None:
+    [finding] = check_integrity(Facts(Path("/x.db"), Server("SQLite", "3.53.0", "delete")), found)
+    assert finding.verdict is verdict
+    [finding] = check_integrity(Facts(Path("/x.db"), DatabaseUnavailable("is locked")), found)
+    assert finding.verdict is Verdict.SKIPPED

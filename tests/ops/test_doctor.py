@@ -87,6 +87,9 @@ class Absurd:
     def begun_at(self) -> datetime | None:
         return None
 
+    def is_whole(self) -> bool:
+        return True
+
     def rights(self) -> Rights:
         return Rights((), ())
 
