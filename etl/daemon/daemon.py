@@ -241,10 +241,11 @@ class Daemon:
         failures = self._absence.attended(
             turn, outcomes, crew.interval_seconds, environment=environment, now=self._clock.now()
         )
-        slot.missed = failures
         missed = Slot()
         crew.recorder.keep(missed, failures)
-        if missed.disk is not None:  # what its disk refuses, the database may take
+        if missed.disk is None:
+            slot.missed = failures
+        else:  # what its disk refuses, the database may take; it is told with what became of that
             self._storekeeper.take(missed)
 
     def _end(self) -> None:

@@ -25,6 +25,7 @@ from etl.grid import EPOCH, slot_of, slot_text
 from etl.load.load import Loader
 from etl.load.store import Store
 from etl.model import Environment, Fetched, Reason
+from etl.ops.ledger import Ledger
 from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
 from etl.spool.spool import Spool
@@ -217,6 +218,26 @@ def test_what_neither_disk_nor_database_took_is_stored_when_the_database_is_back
     assert keeper._store([])
     assert len(world.store.history.snapshots) == 2
     assert keeper._homeless == []
+
+
+def test_what_was_missed_is_counted_once_where_the_disk_refuses_it_too(world: World) -> None:
+    """It goes to the database by a way of its own, and is told by that way alone."""
+    daemon = world.daemon()
+    daemon._read()
+    daemon._reading.pop().join()
+    (world.directory / "spool").rename(world.directory / "away")
+    (world.directory / "spool").write_text("in the way")
+    world.now += timedelta(seconds=3 * 300)
+    daemon._read()
+    daemon._reading.pop().join()
+    daemon._storekeeper.start()
+    daemon._storekeeper.stop(30)
+    assert isinstance(world.store, FakeStore)
+    assert len(world.store.history.failures) == 2
+    ledger = Ledger()
+    for slots, stored in world.told:
+        ledger.note(slots, stored, world.now.timestamp(), "0001")
+    assert ledger.slots == {"complete": 2, "failed overrun": 2}
 
 
 @pytest.mark.parametrize("is_mended", [True, False])
