@@ -68,7 +68,6 @@ class Retention:
         self.keep_seconds = keep_seconds
         self._now = now
         self._held_at = held_at
-        self._segment: Segment | None = None
         # Of our last append: the segment, its size after it, and what it said.
         self._last: tuple[Path, int, tuple[datetime, Mark]] | None = None
         self._complained_at = float("-inf")
@@ -103,10 +102,13 @@ class Retention:
         """
         if not self.keep_seconds:
             return None
-        if begun_at is None and self._last is not None and _size(self._last[0]) == self._last[1]:
-            return self._last[2]  # nobody else has stored anything since
+        found = segments(self.directory)
+        if begun_at is None and self._last is not None and found:
+            newest = found[-1].path
+            if (newest, _size(newest)) == self._last[:2]:
+                return self._last[2]  # nobody else has stored anything since
         history = None if begun_at is None else from_ms(to_ms(begun_at))
-        for segment in reversed(segments(self.directory)):
+        for segment in reversed(found):
             for mark in reversed(_marks(_content(segment), segment.word)):
                 if history in {None, mark[0]}:
                     return mark
@@ -129,19 +131,16 @@ class Retention:
                     yield head[3].decode(), decode(content[head.end() : head.end() + int(head[2])])
 
     def _present(self) -> Segment:
-        """The segment of this hour, which another process may have begun."""
+        """The segment of this hour, which another process may have begun: all append to the newest there is."""
         now = self._now()
-        if self._segment is not None and abs(now - self._segment.begun) < SEGMENT_SECONDS:
-            return self._segment
         make_private_directory(self.directory)
         found = segments(self.directory)
         if not found or abs(now - found[-1].begun) >= SEGMENT_SECONDS:
             self._prune(found, now)
             number, word = found[-1].number + 1 if found else 1, secrets.token_hex(8)
             path = self.directory / f"{number:08d}.{int(now)}.{word}.outcomes"
-            found.append(Segment(path, number, int(now), word.encode()))
-        self._segment = found[-1]
-        return self._segment
+            return Segment(path, number, int(now), word.encode())
+        return found[-1]
 
     def _prune(self, found: Sequence[Segment], now: float) -> None:
         """By a clock that has lost the time nothing is old, and what one has kept is as old as what came after it."""
@@ -173,7 +172,6 @@ class Retention:
             os.close(descriptor)
 
     def _complain(self, error: OSError | CannotCreate) -> None:
-        self._segment = None
         if time.monotonic() < self._complained_at + COMPLAIN_EVERY_SECONDS:
             return
         self._complained_at = time.monotonic()

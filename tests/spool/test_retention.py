@@ -17,7 +17,7 @@ import pytest
 
 from etl.model import Mark, Outcome
 from etl.spool.reserve import Reserve
-from etl.spool.retention import Retention, drop_oldest, segments, size_and_beginning
+from etl.spool.retention import Retention, Segment, drop_oldest, segments, size_and_beginning
 from etl.spool.spool import Spool
 from etl.spool.spool_file import encode
 from tests.values import SLOT, failure, reading
@@ -158,6 +158,39 @@ def test_programs_that_begin_within_an_hour_share_a_segment(tmp_path: Path, cloc
     size, since = size_and_beginning(tmp_path / "stored")
     assert since is not None
     assert (size, since.timestamp()) == (segment.path.stat().st_size, began)
+
+
+def test_what_another_process_has_kept_in_the_next_segment_is_what_was_stored_last(
+    kept: Retention, tmp_path: Path, clock: Clock
+) -> None:
+    """Though in the segment of one's own nothing has changed."""
+    add(kept, reading())
+    clock.time += HOUR + 1
+    later = Mark(9, SLOT + timedelta(hours=1), is_snapshot=True)
+    add(Retention(tmp_path / "state", 2 * 86_400, clock), reading(), mark=later)
+    assert kept.last() == (BEGUN, later)
+
+
+def test_processes_that_begin_a_segment_at_the_same_moment_go_on_in_one(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what one of them has stored last would not be taken for the last."""
+    words = iter(["b" * 16, "a" * 16])
+    monkeypatch.setattr("etl.spool.retention.secrets.token_hex", lambda _: next(words))
+    one, other = (Retention(tmp_path / "state", 2 * 86_400, clock) for _ in range(2))
+
+    def at_the_same_moment(directory: Path) -> list[Segment]:
+        found = segments(directory)
+        monkeypatch.setattr("etl.spool.retention.segments", segments)
+        add(one, reading())
+        return found
+
+    monkeypatch.setattr("etl.spool.retention.segments", at_the_same_moment)
+    add(other, reading())
+    for kept, account_id in ((one, 1), (other, 2), (one, 3), (other, 4)):
+        mark = Mark(account_id, SLOT, is_snapshot=True)
+        add(kept, reading(), mark=mark)
+        assert Retention(tmp_path / "state", 2 * 86_400, clock).last() == (BEGUN, mark)
 
 
 def test_a_clock_that_is_set_back_keeps_the_order(kept: Retention, clock: Clock) -> None:
