@@ -1,4 +1,4 @@
-"""``--since`` and ``--until`` of what knows no zone but UTC: the first and the last slot of a range."""
+"""``--since`` and ``--until``, and what to say where nothing is in between."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -7,6 +7,8 @@ import click
 
 from etl.grid import parse_instant
 
+NOTHING_YET = "nothing recorded yet: bingx-etl snapshot records now"
+NOTHING_THEN = "nothing recorded in that time"
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 LAST = datetime.max.replace(tzinfo=UTC, microsecond=0)
 
@@ -30,3 +32,14 @@ class Bound(click.ParamType[datetime]):
             return datetime.combine(day, time(), UTC) + SECOND
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time: write 2026-12-31, or 2026-12-31T23:00:00Z", param, ctx)
+
+
+def require_order(since: date | None, until: date | None) -> None:
+    """Refuse a range that ends before it begins: no answer to that would be true. Both are days, or both instants."""
+    if since is not None and until is not None and since > until:
+        raise click.UsageError("--since is after --until: nothing is in between")
+
+
+def hint(*bounds: object) -> str:
+    """What to say of a history in which nothing was found, asked for between these."""
+    return NOTHING_YET if all(bound is None for bound in bounds) else NOTHING_THEN

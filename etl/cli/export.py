@@ -6,7 +6,7 @@ from datetime import datetime
 import click
 
 from etl.bootstrap import build_export
-from etl.cli.bound import Bound
+from etl.cli.bound import Bound, hint, require_order
 from etl.cli.command import Command, settings
 from etl.cli.progress import progress_of
 from etl.cli.streams import Descriptor
@@ -30,6 +30,7 @@ def export(form: str, account: str | None, since: datetime | None, until: dateti
 
     A recorder is not kept waiting, however long this takes. What import reads back is the same, as imported history.
     """
+    require_order(since, until)
     exported = build_export(settings(), account, since, until, voided=voided)
     header, lines_of = WRITERS[form]
     out = sys.stdout.buffer
@@ -45,7 +46,7 @@ def export(form: str, account: str | None, since: datetime | None, until: dateti
             snapshots += more
             advance(more)
     if not snapshots:
-        sys.stderr.write("nothing recorded in that time: bingx-etl snapshot records now\n")
+        sys.stderr.write(hint(since, until) + "\n")
 
 
 def _nobody_listens() -> bool:

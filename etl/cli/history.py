@@ -1,16 +1,19 @@
 """``gaps``: what is missing, and why."""
 
-from collections.abc import Callable
-from datetime import datetime
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from etl.bootstrap import build_history
-from etl.cli.bound import Bound
+from etl.cli.bound import NOTHING_YET, Bound, require_order
 from etl.cli.command import Command, settings
 from etl.cli.exits import Exit
 from etl.cli.output import format_option, write
+from etl.db.history import History
+from etl.grid import slot_text
 
 GAPS = ("account", "gap_from", "gap_to", "missed", "reason")
 
@@ -34,7 +37,31 @@ def gaps(account: str | None, since: datetime | None, until: datetime | None, fo
     A run without a reason is one when nobody was there to know: the machine or the program was off. A slot is expected
     from its first second on, so the present one is missing until its reading is stored.
     """
+    require_order(since, until)
     history = build_history(settings())
     rows = history.gaps(account, since, until)
-    write(rows, GAPS, form, "no gaps" if history.accounts() else "nothing recorded yet: bingx-etl snapshot records now")
+    write(rows, GAPS, form)
+    for words in _words(history, account, since, until, found=bool(rows)):
+        sys.stderr.write(words + "\n")
     return Exit.FOUND if rows else Exit.DONE
+
+
+def _words(
+    history: History, account: str | None, since: datetime | None, until: datetime | None, *, found: bool
+) -> Iterator[str]:
+    """For people: none is not the same where slots were expected, and where nobody expected any."""
+    spans = history.schedules(account)
+    if not spans:
+        yield NOTHING_YET if not history.accounts() else "no slot was ever expected: all of it is imported"
+        return
+    first = min(span.valid_from for span in spans)
+    now = datetime.now(UTC)
+    is_expected = any(
+        span.valid_from <= (until or now) and (since or span.valid_from) < (span.valid_to or now) for span in spans
+    )
+    if not is_expected:
+        yield "no slot was expected in that time, so nothing is missing: neither is anything known of it"
+    elif not found:
+        yield "no gaps"
+    if since is not None and since < first:
+        yield f"slots are expected from {slot_text(first)} on: what lies before is no gap"

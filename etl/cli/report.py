@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from etl.bootstrap import build_equity
+from etl.cli.bound import hint, require_order
 from etl.cli.command import Command, settings
 from etl.cli.html import write_page
 from etl.cli.output import format_option
@@ -25,7 +26,6 @@ from etl.report.equity_table import draw
 from etl.report.periods import Every, midnight
 from etl.report.render import render
 
-HINT = "nothing recorded in that time: bingx-etl snapshot records now"
 STEPS = 100
 
 
@@ -118,6 +118,8 @@ def report(
     """
     if html is not None and click.get_current_context().get_parameter_source("form") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--format is how rows are printed, and --html prints none: leave one of the two out")
+    if isinstance(since, datetime) == isinstance(until, datetime):
+        require_order(since, until)
     asked = Question(
         every=Every(every),
         zone=zone,
@@ -126,11 +128,12 @@ def report(
         since=_since(since, zone),
         until=_until(until, zone),
     )
+    require_order(asked.since, asked.until)
     source = build_equity(settings())
     if html is not None:
         with _progress() as progress:
             is_filled = write_page(source, asked, datetime.now(UTC), html, progress)
-        sys.stderr.write(("" if is_filled else HINT + "\n") + f"the page is {html}\n")
+        sys.stderr.write(("" if is_filled else hint(since, until) + "\n") + f"the page is {html}\n")
         return
     with _progress() as progress:
         found = ask(source, asked, datetime.now(UTC), progress)
@@ -140,7 +143,7 @@ def report(
         columns = [name for name in COLUMNS if name != "account_type" or asked.by_type]
         sys.stdout.write(render(found.rows, columns, form))
     if not found.rows:
-        sys.stderr.write(HINT + "\n")
+        sys.stderr.write(hint(since, until) + "\n")
 
 
 def _since(given: date | datetime | None, zone: tzinfo) -> datetime | None:

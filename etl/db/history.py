@@ -17,6 +17,7 @@ from etl.db.schema import account, failure, snapshot
 from etl.db.views import equity, slot_gap
 from etl.errors import NoSuchAccount
 from etl.grid import format_duration
+from etl.model import Schedule
 
 
 class AccountRow(TypedDict):
@@ -89,6 +90,13 @@ class History:
             )
             for a in stored
         ]
+
+    def schedules(self, name: str | None = None) -> list[Schedule]:
+        """When slots were expected of an account, or of all."""
+        with self._database.read() as connection:
+            self._check(connection, name)
+            stored = all_accounts(connection)
+        return [each for a in stored.values() if name in {None, a.name} for each in a.schedules]
 
     def latest(self) -> list[Latest]:
         """Of every account, by name."""

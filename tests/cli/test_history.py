@@ -133,3 +133,38 @@ def test_an_account_never_heard_of_and_a_time_that_is_none_are_told(recorded: Pr
         assert (ran.code, ran.out) == (2, "")
         assert "2026-12-31T23:00:00Z" in ran.err
         assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("command", ["gaps", "export", "report"])
+@pytest.mark.parametrize(
+    ("since", "until"), [("2026-01-12", "2026-01-11"), ("2026-01-12T00:00:01Z", "2026-01-11T23:00:00Z")]
+)
+def test_a_range_that_ends_before_it_begins_is_refused(program: Program, command: str, since: str, until: str) -> None:
+    ran = program.run(command, "--since", since, "--until", until)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--since is after --until" in ran.err
+    assert program.run(command, "--since", until, "--until", until).code == 0
+
+
+def test_no_gaps_is_said_only_of_a_time_in_which_slots_were_expected(recorded: Program) -> None:
+    def says(*arguments: str) -> tuple[int, str]:
+        ran = recorded.run("gaps", "--account", "main", "--format", "csv", *arguments)
+        return ran.code, ran.err
+
+    nothing = "no slot was expected in that time, so nothing is missing: neither is anything known of it\n"
+    before = "slots are expected from 2026-01-10T06:00:00Z on: what lies before is no gap\n"
+    assert says("--since", "2025-01-01", "--until", "2025-12-31") == (0, nothing + before)
+    assert says("--since", "2025-01-01", "--until", "2026-01-10") == (0, "no gaps\n" + before)
+    assert says("--since", "2025-01-01", "--until", "2026-01-11") == (1, before)
+    assert says("--since", "2026-01-10T06:00:00Z", "--until", "2026-01-10") == (0, "no gaps\n")
+    assert says("--since", "9999-01-01") == (0, nothing)
+    assert recorded.run("account", "retire", "other").code == 0
+    assert recorded.run("gaps", "--account", "other", "--since", "9999-01-01").err == nothing
+
+
+def test_a_history_that_is_all_imported_has_no_gaps_to_tell(program: Program) -> None:
+    table = program.home / "old.csv"
+    table.write_text("2025-12-30,100\n2025-12-31,101\n")
+    assert program.run("import", str(table), "--account", "old", "--tz", "UTC").code == 0
+    ran = program.run("gaps")
+    assert (ran.code, ran.err) == (0, "no slot was ever expected: all of it is imported\n")
