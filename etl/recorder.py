@@ -202,6 +202,8 @@ class Recorder:
         unspooled = [entry for slot in slots for entry in slot.entries if not entry.spooled]
         try:
             self._loader.load(unspooled, report=report)
+            if gone := self._taken_by_others(slots, results):
+                self._loader.load(gone, report=report)
         except EtlError as error:
             stored.trouble = error
         stored.seconds = self._clock.monotonic() - began
@@ -212,6 +214,11 @@ class Recorder:
             stored.lost += [e.outcome for e in slot.entries if not e.spooled and e.name not in taken]
             slot.recorded = [self._recorded(entry, results.get(entry.name)) for entry in slot.entries]
         return stored
+
+    def _taken_by_others(self, slots: Sequence[Slot], results: Mapping[str, Loaded]) -> list[Entry]:
+        """What left the spool by another process: only the history can say whether it was stored, and as what."""
+        spooled = [entry for slot in slots for entry in slot.entries if entry.spooled and entry.name not in results]
+        return [entry for entry in spooled if not self._loader.spool.has(entry.name)]
 
     def _spool_again(self, entry: Entry) -> Entry:
         """What was in memory only and is not in the history either: there may be room on the disk by now."""

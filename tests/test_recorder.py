@@ -1,7 +1,7 @@
 """One slot, from the source into the history, whichever part refuses."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from etl.load.load import Loader
 from etl.model import Environment, Fetched, Reason, Status
 from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
-from etl.spool.spool import Spool
+from etl.spool.spool import Draft, Entry, Spool
 from tests.fakes import FakeStore
 from tests.values import body
 
@@ -209,6 +209,38 @@ def test_what_another_process_has_stored_meanwhile_is_stored(world: World) -> No
     assert recorded.stored
     assert recorded.snapshot is not None
     assert stored.earlier == 0
+    assert len(world.store.history.snapshots) == 1
+
+
+def test_what_another_process_has_made_of_it_meanwhile_is_told_as_that(world: World) -> None:
+    """A duplicate, and what must not be mixed in."""
+    world.record()
+    slot, _ = world.record(progress=lambda _: world.loader.load())
+    assert [(each.duplicate, each.stored) for each in slot.recorded] == [(True, True)]
+    world.source.environment = Environment.VST
+    slot, _ = world.record(progress=lambda _: world.loader.load())
+    [recorded] = slot.recorded
+    assert recorded.failure is not None
+    assert recorded.failure.reason is Reason.IDENTITY_MISMATCH
+    [item] = world.loader.spool.quarantined()
+    assert item.reason == Reason.IDENTITY_MISMATCH
+
+
+def test_what_was_taken_for_torn_while_its_writer_was_halted_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in quarantine then, whole, and out of the way of its writer."""
+    spool = world.loader.spool
+
+    def halted(drafts: Sequence[Draft]) -> tuple[list[Entry], OSError | None]:
+        for draft in drafts:
+            spool.quarantine(draft.file, "unreadable", "torn: its writer died while writing it")
+        return keep(drafts)
+
+    keep = spool.keep
+    monkeypatch.setattr(spool, "keep", halted)
+    slot, _ = world.record()
+    assert [recorded.stored for recorded in slot.recorded] == [True]
     assert len(world.store.history.snapshots) == 1
 
 
