@@ -19,7 +19,7 @@ LONGEST_QUOTE = 200
 
 A_PERSON_MUST_ACT: Mapping[int, tuple[Reason, str]] = {
     100001: (Reason.KEY_REFUSED, "the signature does not match: the API secret is not the one of this key"),
-    100413: (Reason.KEY_REFUSED, "the API key is wrong, deleted or expired: create a new one"),
+    100413: (Reason.KEY_REFUSED, "BingX does not know the API key: compare it with BingX's page, or create a new one"),
     100403: (Reason.KEY_REFUSED, "this needs a key of the main account"),
     100419: (Reason.IP_NOT_ALLOWED, "the key does not allow this host's IP address: add it to the key's whitelist"),
     100004: (Reason.PERMISSION_MISSING, "the key lacks the permission Read: add it at BingX"),

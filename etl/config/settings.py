@@ -84,12 +84,16 @@ def read_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     """All settings from all places; raises SettingsError at the first that is not right."""
     unknown = sorted(name for name in environ if name.startswith((PREFIX, "BINGX_API_")) and name not in VARIABLES)
     if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]} in the environment: see bingx-etl --help, or unset it")
+        meant = _meant(unknown[0], VARIABLES)
+        said = f"unknown setting {unknown[0]} in the environment:{meant}"
+        raise SettingsError(f"{said} see bingx-etl --help, or unset it")
     config_file, document = _read_config(config, environ)
     tables = _account_tables(document.pop("accounts", {}), config_file)
     texts = {setting.name: _text(setting, document, config_file, environ) for setting in SETTINGS}
     if unknown := sorted(document):
-        raise SettingsError(f"unknown setting {unknown[0]!r} in {config_file}: see bingx-etl init for those there are")
+        meant = _meant(unknown[0], [*BY_NAME, "accounts"])
+        said = f"unknown setting {unknown[0]!r} in {config_file}:{meant}"
+        raise SettingsError(f"{said} bingx-etl --help names those there are")
     values = {name: _parse(BY_NAME[name], *found) for name, found in texts.items()}
     state_dir = values["state_dir"] or _default_state_dir(environ)
     return Settings(
@@ -190,7 +194,9 @@ def _read_config(config: Path | None, environ: Mapping[str, str]) -> tuple[Path 
         raise SettingsError(f"cannot read the config file {path}: {error.strerror}{remedy}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = re.search(r"\(at .*\)$", str(error))
-        raise SettingsError(f"the config file {path} is not TOML {where[0] if where else ''}".rstrip()) from None
+        place = f" {where[0]}" if where else ""
+        remedy = 'every value is in quotes, as in interval = "5m", and every name and [table] is there once'
+        raise SettingsError(f"the config file {path} is not TOML{place}: {remedy}") from None
     return path, document
 
 
@@ -200,12 +206,24 @@ def _account_tables(accounts: object, config_file: Path | None) -> dict[str, dic
     allowed = {name for key in ACCOUNT_KEYS for name in (key, f"{key}_file")}
     for name, table in accounts.items():
         if unknown := sorted(set(table) - allowed):
-            raise SettingsError(f"unknown setting {unknown[0]!r} in [accounts.{name}] of {config_file}")
+            remedy = (
+                "it is not an account's: put it above the first [accounts.…]"
+                if unknown[0] in BY_NAME
+                else "an account has api_key_file and api_secret_file, or api_key and api_secret"
+            )
+            raise SettingsError(f"unknown setting {unknown[0]!r} in [accounts.{name}] of {config_file}: {remedy}")
         if not all(isinstance(value, str) for value in table.values()):
             raise SettingsError(f"the settings in [accounts.{name}] of {config_file} are strings: quote them")
         if config_file is not None and set(table) & set(ACCOUNT_KEYS):
             _require_private(config_file, f"[accounts.{name}] holds a secret")
     return accounts
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - two milliseconds, which no run spends that has no typing error
+
+    close = get_close_matches(name, known, n=1)
+    return f" did you mean {close[0]}?" if close else ""
 
 
 def _require_private(path: Path, why: str) -> None:
@@ -228,7 +246,8 @@ def _text(
     if in_file is None:
         return setting.default, "default"
     if not isinstance(in_file, str):
-        raise SettingsError(f'{setting.name} in {config_file} is a string: write {setting.name} = "…"')
+        example = f'{setting.name} = "{setting.default or "…"}"'
+        raise SettingsError(f"{setting.name} in {config_file} is a string: write {example}")
     if setting.secret and config_file is not None and (setting.name == "ping_url" or _holds_password(in_file)):
         _require_private(config_file, f"{setting.name} holds a secret")
     return in_file, str(config_file)

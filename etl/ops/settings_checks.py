@@ -1,11 +1,16 @@
 """Which settings are in force and where each came from. What is secret is there or not, and never shown."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from etl.config.settings import SETTINGS, Settings
 from etl.errors import SettingsError
 from etl.ops.finding import MOST_NAMES, Finding, Verdict
+
+_RELATIVE = re.compile(r"\s*(sqlite(\+\w+)?:///)?[^/~\s:]+(/|\?|\s*$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def _text(value: object) -> str:
 
 
 def check_settings(settings: Settings | SettingsError) -> Iterator[Finding]:
-    """Whether they can be understood, and which are not the defaults."""
+    """Whether they can be understood, which are not the defaults, and what could be meant otherwise than it works."""
     check = "settings"
     if isinstance(settings, SettingsError):
         yield Finding(check, Verdict.PROBLEM, str(settings))
@@ -65,6 +70,19 @@ def check_settings(settings: Settings | SettingsError) -> Iterator[Finding]:
     chosen = [f"{each.name} {each.value} ({each.origin})" for each in given(settings) if each.origin != "default"]
     file = f"config file {settings.config_file}" if settings.config_file else "no config file"
     yield Finding(check, Verdict.OK, "; ".join([file, *chosen, "all others are defaults"]))
+    for name in ("state_dir", "database_url", "metrics_textfile"):
+        if settings.origins[name] == str(settings.config_file) and _RELATIVE.match(settings.given.get(name, "/")):
+            says = (
+                f"{name} in {settings.config_file} is a relative path: another place, wherever the program is started"
+            )
+            yield Finding(check, Verdict.WARNING, says, "write it from the root, or from ~/")
+    if settings.on_change:
+        program = Path(settings.on_change[0])
+        if not (program.is_file() and os.access(program, os.X_OK)):
+            # Its path is not told: all of the setting is treated as a secret.
+            why = "this user may not execute it" if program.is_file() else "there is no such file"
+            says = f"the command of on_change cannot be run: {why}"
+            yield Finding(check, Verdict.PROBLEM, says, "mend it, or on_change")
 
 
 def check_places(

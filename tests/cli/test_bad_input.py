@@ -38,7 +38,10 @@ def config(program: Program, text: str, mode: int = 0o600) -> str:
         ({"BINGX_ETL_INTERVAL": "five minutes"}, ("BINGX_ETL_INTERVAL", "30s, 5m, 1h, 1d")),
         ({"BINGX_ETL_BASE_URL": "http://open-api.bingx.com"}, ("in the clear", "https://")),
         ({"BINGX_ETL_BASE_URL": f"https://me:{PASSWORD}@open-api.bingx.com"}, ("scheme and host only",)),
-        ({"BINGX_ETL_INTERVALL": "5m"}, ("unknown setting BINGX_ETL_INTERVALL", "unset it")),
+        (
+            {"BINGX_ETL_INTERVALL": "5m"},
+            ("unknown setting BINGX_ETL_INTERVALL", "mean BINGX_ETL_INTERVAL?", "unset it"),
+        ),
         ({"BINGX_API_KEYS": PASSWORD}, ("unknown setting BINGX_API_KEYS",)),
         (
             {"BINGX_ETL_DATABASE_URL": f"mysql://me:{PASSWORD}@host/balances"},
@@ -64,15 +67,27 @@ def test_a_setting_that_is_wrong_is_named_with_its_remedy(
 @pytest.mark.parametrize(
     ("text", "mode", "words"),
     [
-        ('intervall = "5m"\n', 0o600, ("unknown setting 'intervall'", "mine.toml")),
-        ('[accounts.main]\napi_keys = "x"\n', 0o600, ("unknown setting 'api_keys'", "[accounts.main]")),
+        ('intervall = "5m"\n', 0o600, ("unknown setting 'intervall'", "mine.toml", "mean interval?")),
+        ("[account.main]\n", 0o600, ("unknown setting 'account'", "mean accounts?")),
+        ('[accounts.main]\ninterval = "5m"\n', 0o600, ("'interval'", "[accounts.main]", "above the first [accounts.")),
+        ('[accounts.main]\napi_keys = "x"\n', 0o600, ("unknown setting 'api_keys'", "[accounts.main]", "api_key_file")),
         (f'[accounts.main]\napi_key = "k"\napi_secret = "{PASSWORD}"\n', 0o640, ("others can read", "chmod 600")),
         (f'database_url = "postgresql://me:{PASSWORD}@host/b"\n', 0o604, ("others can read", "chmod 600")),
-        (f"interval = {PASSWORD}\n", 0o600, ("not TOML", "line 1")),
-        ("interval = 300\n", 0o600, ("interval", "is a string")),
+        (f"interval = {PASSWORD}\n", 0o600, ("not TOML", "line 1", "in quotes")),
+        ("interval = 300\n", 0o600, ("is a string", "write interval = ", "5m")),
         ('interval = "7m"\n', 0o600, ("'7m'", "mine.toml", "divides a day")),
     ],
-    ids=["unknown", "unknown of an account", "secret", "password", "no TOML", "no string", "interval"],
+    ids=[
+        "unknown",
+        "a table",
+        "not of an account",
+        "unknown of an account",
+        "secret",
+        "password",
+        "no TOML",
+        "no string",
+        "interval",
+    ],
 )
 def test_a_config_file_that_is_wrong_is_named_with_its_remedy(
     program: Program, text: str, mode: int, words: tuple[str, ...]

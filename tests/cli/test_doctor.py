@@ -525,6 +525,46 @@ def test_an_address_is_shown_as_it_is_written(program: Program, address: str) ->
     assert f"metrics_listen {address} (" in findings["settings"][0]["says"]
 
 
+def test_a_command_on_a_change_that_cannot_be_run_is_a_problem(program: Program) -> None:
+    command = program.home / "tell-me"
+
+    def told() -> list[tuple[str, str]]:
+        _, findings = examined(program, BINGX_ETL_ON_CHANGE=f"{command} --token hunter22")
+        assert "hunter22" not in str(findings)
+        return [(each["verdict"], each["says"]) for each in findings["settings"][1:]]
+
+    cannot = "the command of on_change cannot be run: "
+    assert told() == [("problem", cannot + "there is no such file")]
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o600)
+    assert told() == [("problem", cannot + "this user may not execute it")]
+    command.chmod(0o700)
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "relative"),
+    [
+        ('state_dir = "data"', True),
+        ('state_dir = "data/mine"', True),
+        ('state_dir = "~/data"', False),
+        ('database_url = "sqlite:///balances.db"', True),
+        ('database_url = "sqlite:////nowhere/balances.db"', False),
+        ('database_url = "postgresql://me@127.0.0.1:1/balances"', False),
+        ('metrics_textfile = "bingx-etl.prom"', True),
+    ],
+)
+def test_a_relative_path_in_the_config_file_is_a_warning(program: Program, setting: str, *, relative: bool) -> None:
+    config = program.home / "c.toml"
+    config.write_text(setting + "\n")
+    ran = program.run(
+        "doctor", "--json", "--config", str(config), BINGX_ETL_STATE_DIR=None, BINGX_ETL_DATABASE_URL=None
+    )
+    says = [each["says"] for each in found(ran)["settings"] if each["verdict"] == "warning"]
+    assert len(says) == relative
+    assert all("is a relative path" in each for each in says)
+
+
 def test_wrong_settings_are_found_like_anything_else(program: Program) -> None:
     ran = program.run("doctor", BINGX_ETL_INTERVAL="7m")
     assert (ran.code, ran.err, len(ran.out.splitlines())) == (1, "", 1)
