@@ -1,5 +1,6 @@
 """A history in memory that keeps the promises of :class:`etl.load.store.Store`; its own tests hold it to them."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -163,3 +164,8 @@ def _cut(instant: datetime | None) -> datetime:
 def _check(text: str) -> None:
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise RecordRefused("a text that no database stores")
+
+
+def no_thread(_: threading.Thread) -> None:
+    """What a thread's ``start`` does where the system has none: a limit of processes, or of memory."""
+    raise RuntimeError("can't start new thread")

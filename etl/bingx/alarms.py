@@ -35,7 +35,10 @@ class Alarm:
 
 
 class Alarms:
-    """The thread, a daemon, lasts as long as there are alarms. What it calls must be short and must not raise."""
+    """The thread, a daemon, lasts as long as there are alarms. What it calls must be short and must not raise.
+
+    Where the system has no thread, alarms are late: they wait for one that is set when it has.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -49,11 +52,18 @@ class Alarms:
         with self._changed:
             heapq.heappush(self._due, entry)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
-                self._thread.start()
+                self._thread = self._begun()
             elif self._due[0] is entry:
                 self._changed.notify()  # the thread waits for a later one, or for any
         return entry[2]
+
+    def _begun(self) -> threading.Thread | None:
+        thread = threading.Thread(target=self._run, name="alarms", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
     def _run(self) -> None:
         while True:

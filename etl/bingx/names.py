@@ -21,8 +21,9 @@ def look_up(host: str, port: int, seconds: float) -> Addresses:
     with _lock:
         under_way = _under_way.get((host, port))
         if under_way is None or time.monotonic() - under_way.began_at > COUNTED_ON_SECONDS:
-            under_way = _under_way[host, port] = _LookUp(host, port)
-            threading.Thread(target=under_way.run, name="look-up", daemon=True).start()
+            under_way = _begun(host, port)
+    if under_way is None:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if not under_way.is_over.wait(seconds):
         raise TimeoutError
     if under_way.error is not None:
@@ -48,6 +49,17 @@ class _LookUp:
             if _under_way.get((self._host, self._port)) is self:
                 del _under_way[self._host, self._port]
         self.is_over.set()
+
+
+def _begun(host: str, port: int) -> _LookUp | None:
+    """A look-up of its own; None where the system has no thread for it, and who asks has to wait by himself."""
+    look_up = _LookUp(host, port)
+    try:
+        threading.Thread(target=look_up.run, name="look-up", daemon=True).start()
+    except RuntimeError:
+        return None
+    _under_way[host, port] = look_up
+    return look_up
 
 
 _lock = threading.Lock()

@@ -68,6 +68,11 @@ class Absence:
             self._begun[self._turn] = slot_at
             return self._turn
 
+    def came_to_nothing(self, turn: int) -> None:
+        """Nobody attends to its slot after all."""
+        with self._lock:
+            self._begun.pop(turn, None)
+
     def attended(
         self,
         turn: int,

@@ -102,6 +102,7 @@ class Daemon:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._signal = 0
         self._slot_at: datetime | None = None
+        self._has_no_thread = False
         self._stop = threading.Event()
         self._reading: set[threading.Thread] = set()
         self._supervisor = supervisor or Supervisor({})
@@ -134,7 +135,7 @@ class Daemon:
                 self._schedule()
             if event is Event.RELOAD:
                 self._reload()
-            if event is not None or happened is not None:
+            if event is not None or happened is not None or self._is_behind():
                 self._read()
             self._tell_life()
         self._end()
@@ -194,12 +195,19 @@ class Daemon:
         except EtlError as error:
             log.error("the settings are not taken, the old ones stay: %s", error)
             said = f"the settings are not taken, the old ones stay: {error}"
+        except Exception as error:
+            log.exception("a defect: the settings are not taken, the old ones stay")
+            said = f"the settings are not taken, the old ones stay: {type(error).__name__}"
         else:
             self._schedule()
             log.info("settings and keys read again: %d accounts", len(self._crew.accounts))
             said = f"settings and keys read again: {self._words}"
         if self._is_ready:
             self._supervisor.ready(said)
+
+    def _is_behind(self) -> bool:
+        """Whether a slot is due of which no event tells: the clock was just before it when the last one came."""
+        return self._slot_at is None or self._slot_at < slot_of(self._clock.now(), self._crew.interval_seconds)
 
     def _read(self) -> None:
         """Begin the present slot, unless that is done: to schedule anew may drop, or repeat, what is just due."""
@@ -215,9 +223,17 @@ class Daemon:
         turn = self._absence.begin(slot_at)
         name = f"slot-{slot_at:%H:%M:%S}"
         thread = threading.Thread(target=self._read_slot, args=(crew, turn), daemon=True, name=name)
-        self._reading.add(thread)
         self._watcher.begins()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread for it, perhaps in a moment
+            self._absence.came_to_nothing(turn)
+            self._slot_at = None
+            if not self._has_no_thread:
+                log.error("no thread can be had to read this slot: it is tried again")
+        else:
+            self._reading.add(thread)
+        self._has_no_thread = self._slot_at is None
 
     def _read_slot(self, crew: Crew, turn: int) -> None:
         at_most = crew.recorder.longest_reading_seconds + READING_SECONDS

@@ -21,7 +21,7 @@ from etl.extract.job import Doubted, Job
 from etl.extract.patience import MAX_ATTEMPTS, Plan, held_off, pause_seconds, refuse, still_blocked, unblocked_at
 from etl.extract.questions import Question, Questions
 from etl.extract.source import Source, Stop
-from etl.extract.workers import Lost, Threads, Workers
+from etl.extract.workers import Lost, NoThread, Threads, Workers
 from etl.grid import instant_text
 from etl.model import Outcome, Reason
 from etl.remembered import AccountMemory, Block, Remembered
@@ -34,6 +34,7 @@ MAX_WORKERS = 64
 FEW_ACCOUNTS = 10
 # What is in flight when the program is told to stop gets this long to arrive.
 STOP_GRACE_SECONDS = 3.0
+NO_ANSWER = {Lost: "no answer, and no end of waiting for one", NoThread: "this system has no thread to ask with"}
 # How often a stop is looked for while waiting.
 TICK_SECONDS = 0.2
 
@@ -75,6 +76,7 @@ class Extraction:
         self._order = itertools.count()
         self._asking: Workers[Job | Question, Answered | str | None] = Workers(self._clock, threads or Threads())
         self._questions = Questions(source, self._host, remembered, plan)
+        self._most_at_once = MAX_WORKERS
         self._free_at = 0.0
         self._aside = logging.INFO
 
@@ -101,6 +103,7 @@ class Extraction:
                 if now >= stopping_at:
                     self._keep_all(self._wait(now, 0.0))
                     unfinished = [key for key in self._asking.under_way() if isinstance(key, Job)]
+                    unfinished += [job for _, _, job in self._waiting]  # whose answer, just now, was no outcome
                     self._keep_all(job.ended(Reason.STOPPED, "told to stop") for job in unfinished)
                     break
             self._keep_all(self._dispatch(now))
@@ -129,7 +132,7 @@ class Extraction:
     def _dispatch(self, now: float) -> Iterable[Outcome | Draft]:
         """Send what is due. Yields the outcomes of those whose time is over before they could be sent."""
         due: list[tuple[float, int, Job]] = []
-        while self._waiting and self._waiting[0][0] <= now and len(self._asking) + len(due) < MAX_WORKERS:
+        while self._waiting and self._waiting[0][0] <= now and len(self._asking) + len(due) < self._most_at_once:
             entry = heapq.heappop(self._waiting)
             job = entry[2]
             if job.is_over():
@@ -154,7 +157,7 @@ class Extraction:
             self._send(job, now, partial(self._asker.ask, job))
 
     def _ask_questions(self, now: float) -> None:
-        while len(self._asking) < MAX_WORKERS and (question := self._questions.next(now)) is not None:
+        while len(self._asking) < self._most_at_once and (question := self._questions.next(now)) is not None:
             self._send(question, now, question.ask)
 
     def _send(self, key: Job | Question, now: float, call: Callable[[], "Answered | str | None"]) -> None:
@@ -163,7 +166,7 @@ class Extraction:
     def _wait(self, now: float, timeout: float) -> Iterable[Outcome | Draft]:
         """What the next answers to arrive come to."""
         self._plan.limiter.wait(now)
-        if self._waiting and len(self._asking) < MAX_WORKERS:
+        if self._waiting and len(self._asking) < self._most_at_once:
             timeout = min(timeout, max(self._waiting[0][0], self._free_at) - now)
         answers = self._asking.wait(timeout)
         self._let_go(key for key, _ in answers)
@@ -211,9 +214,12 @@ class Extraction:
             else:
                 job.skewed = True
                 yield from self._again(job, value, 0.0)
-        elif isinstance(value, Trouble | Lost):
-            lost = Unreachable(Reason.UNREACHABLE, "no answer, and no end of waiting for one")
-            trouble = lost if isinstance(value, Lost) else value
+        elif isinstance(value, NoThread) and value.beside:
+            self._most_at_once = min(self._most_at_once, value.beside)  # it goes when one of those has come back
+            job.attempts -= 1
+            heapq.heappush(self._waiting, (self._clock.monotonic(), next(self._order), job))
+        elif isinstance(value, Trouble | Lost | NoThread):
+            trouble = value if isinstance(value, Trouble) else Unreachable(Reason.UNREACHABLE, NO_ANSWER[type(value)])
             yield from self._again(job, trouble, pause_seconds(job.attempts, self._clock.chance()))
         else:
             trace = value if isinstance(value, Exception) else None

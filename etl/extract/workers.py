@@ -17,6 +17,14 @@ class Lost(Exception):
     """A call did not come back in its time. Its thread is counted on no more, and its answer would be passed over."""
 
 
+class NoThread(Exception):
+    """The system has no thread for a call, which was not made. ``beside``: so many others were under way."""
+
+    def __init__(self, beside: int) -> None:
+        super().__init__()
+        self.beside = beside
+
+
 class Threads:
     """Threads that make calls, any number at once, and wait for more. They end with the program, or when long idle."""
 
@@ -24,7 +32,10 @@ class Threads:
         self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
 
     def run(self, call: Callable[[], None]) -> None:
-        """Make the call, which must not raise, in a thread: one that is idle, or a new one."""
+        """Make the call, which must not raise, in a thread: one that is idle, or a new one.
+
+        Raises RuntimeError where the system has none: a limit of processes, or of memory.
+        """
         try:
             calls = self._idle.pop()
         except IndexError:
@@ -68,10 +79,13 @@ class Workers(Generic[Key, Value]):
         return [key for key, _ in self._under_way.values()]
 
     def submit(self, key: Key, call: Callable[[], Value], give_up_at: float) -> None:
-        """Have a thread make the call."""
+        """Have a thread make the call. Where there is none for it, NoThread comes back."""
         self._tickets += 1
         self._under_way[self._tickets] = (key, give_up_at)
-        self._threads.run(partial(self._make, self._tickets, call))
+        try:
+            self._threads.run(partial(self._make, self._tickets, call))
+        except RuntimeError:
+            self._done.put((self._tickets, NoThread(len(self._under_way) - 1)))
 
     def wait(self, timeout: float) -> list[tuple[Key, Value | Exception]]:
         """What came back, or is given up as Lost: at once if there is anything, after the timeout if not."""

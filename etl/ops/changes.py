@@ -125,8 +125,9 @@ class Changes(Watcher):
         with self._changed:
             self._waiting.append(seen)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="changes", daemon=True)
+                thread.start()  # raises where the system has none: the next one tries again
+                self._thread = thread
 
     def _run(self) -> None:
         """Until nothing waits; then the thread ends."""

@@ -114,8 +114,9 @@ class Pings(Watcher):
     def _add(self, ping: _Ping) -> None:
         self._waiting.append(ping)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._send_all, name="pings", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._send_all, name="pings", daemon=True)
+            thread.start()  # raises where the system has none: the next one tries again
+            self._thread = thread
 
     def _send_all(self) -> None:
         """Until nothing waits; then the thread ends, for a day may pass before the next."""

@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from etl.bingx.alarms import Alarms
+from tests.fakes import no_thread
 
 
 def test_alarms_ring_in_order_of_time_whichever_was_set_first() -> None:
@@ -55,6 +56,18 @@ def test_an_alarm_is_heard_that_is_set_when_all_others_are_over() -> None:
         alarms.set(0.01, over.set)
         assert over.wait(10)
         time.sleep(0.05)
+
+
+def test_where_there_is_no_thread_for_it_the_next_one_tries_again_and_rings_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alarms, rung, over = Alarms(), list[str](), threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        alarms.set(0.01, lambda: rung.append("first"))
+    alarms.set(0.05, over.set)
+    assert over.wait(10)
+    assert rung == ["first"]
 
 
 def test_the_thread_ends_when_nothing_is_left_and_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from etl.bingx.client import Client, Credential
+from etl.bingx.names import look_up
 from etl.errors import KeyRefused, MalformedAnswer, RateLimited, Trouble, Unavailable, Unreachable
 from tests.bingx.servers import OK, RawServer, always, closed_port, http, once, read_head
+from tests.fakes import no_thread
 
 CREDENTIAL = Credential("canary-key-0123456789", "canary-secret-0123456789")
 Make = Callable[..., Client]
@@ -412,6 +414,14 @@ def test_the_proxy_of_the_setting_is_used_and_no_other(hostile_environment: RawS
         )
         assert b"\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n" in proxy.heads[0]
     assert hostile_environment.connections == 0
+
+
+def test_where_there_is_no_thread_for_it_a_name_is_looked_up_by_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    for start in (no_thread, threading.Thread.start):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert look_up("no-thread.example", 80, 10) == found
 
 
 def test_a_proxy_that_fails_is_named_without_its_password(client_of: Make) -> None:

@@ -30,7 +30,7 @@ from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
 from etl.spool.spool import Spool
 from etl.watchers import Watcher
-from tests.fakes import FakeStore
+from tests.fakes import FakeStore, no_thread
 from tests.reading import rows
 from tests.values import SLOT, body
 
@@ -129,6 +129,10 @@ class World(Watcher):
     def daemon(self) -> Daemon:
         return Daemon(self.muster, Absence(self.directory), self, self.clock)
 
+    def asks(self, number: int) -> Callable[[], None]:
+        """Waits until so many were asked for."""
+        return lambda: self.until(lambda: len(self.asked) == number)
+
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30
         while not condition():
@@ -175,6 +179,80 @@ def test_events_that_come_together_are_all_attended_to(world: World, caplog: pyt
         daemon.run()
     assert "settings and keys read again" in caplog.text
     assert "time did not pass as it should: suspended" in caplog.text
+
+
+class Looks:
+    """Looks several times after time, and does something at each; at the last the daemon is told to stop."""
+
+    def __init__(self, daemon: Daemon, *calls: Callable[[], object]) -> None:
+        self.calls = iter(calls)
+        self.daemon = daemon
+
+    def look(self, waited_at_most: float) -> Reason | None:
+        if (call := next(self.calls, None)) is None:
+            self.daemon._events.put(Event.STOP)
+        else:
+            call()
+        return None
+
+
+def run(daemon: Daemon, *calls: Callable[[], object]) -> None:
+    """The main loop, with one call at each of its looks, of which the first is before the first slot."""
+    daemon._vigil = Looks(daemon, *calls)  # type: ignore[assignment] # all that is asked of it
+    daemon._look_every = 0.01
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("signal.signal", lambda *_: None)
+        daemon.run()
+
+
+def test_a_slot_of_which_no_event_tells_is_read_all_the_same(world: World) -> None:
+    """The clock was set back by less than a vigil notices, just when the scheduler had told of the slot."""
+    world.interval = 86_400  # the real clock tells of no other slot meanwhile
+
+    def midnight() -> None:
+        world.now += timedelta(days=1)
+
+    run(world.daemon(), lambda: None, world.asks(1), midnight, world.asks(2))
+
+
+def test_a_slot_for_which_there_is_no_thread_is_tried_again_and_what_stays_unread_is_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.interval = 86_400
+    daemon, start = world.daemon(), threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        (no_thread if thread.name.startswith("slot-") else start)(thread)
+
+    def lack() -> None:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        world.now += timedelta(days=1)
+
+    def day_after() -> None:
+        world.now += timedelta(days=1)
+
+    def have() -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    run(daemon, lambda: None, world.asks(1), lack, world.asks(1), day_after, world.asks(1), have, world.asks(2))
+    assert caplog.text.count("no thread can be had") == 1
+    slots = [slot for slots, _ in world.told for slot in slots]
+    assert [(failure.reason, failure.slots) for slot in slots for failure in slot.missed] == [(Reason.OVERRUN, 1)]
+
+
+def test_a_defect_in_what_reads_the_settings_leaves_the_old_crew_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = world.daemon()
+    crew = daemon._crew
+
+    def fail() -> Recorder:
+        raise FileNotFoundError("the authorities' file is being replaced")
+
+    monkeypatch.setattr(world, "recorder", fail)
+    daemon._reload()
+    assert daemon._crew is crew
+    assert "a defect: the settings are not taken, the old ones stay" in caplog.text
 
 
 def test_wrong_settings_leave_the_old_crew(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,9 +12,13 @@ import pytest
 
 from etl.clock import Clock
 from etl.errors import ClockSkew, KeyRefused, MalformedAnswer, RateLimited, RequestRefused, Trouble, Unavailable
+from etl.extract.asking import Answered
 from etl.extract.extract import Extraction
+from etl.extract.job import Job
 from etl.extract.limiter import SlidingWindow
 from etl.extract.patience import Plan
+from etl.extract.questions import Question
+from etl.extract.workers import Threads
 from etl.grid import slot_of
 from etl.model import Environment, Failure, Fetched, Outcome, Reading, Reason
 from etl.remembered import HostMemory, Remembered
@@ -109,7 +113,11 @@ class World:
         return outcomes
 
     def extraction(
-        self, plan: Plan, clock: Clock, keep: "Callable[[Sequence[Draft]], None] | None" = None
+        self,
+        plan: Plan,
+        clock: Clock,
+        keep: "Callable[[Sequence[Draft]], None] | None" = None,
+        threads: Threads | None = None,
     ) -> Extraction:
         """The real thing, over this world."""
         return Extraction(
@@ -121,7 +129,14 @@ class World:
             set_aside=self.set_aside,
             stop=self.stop,
             clock=clock,
+            threads=threads,
         )
+
+    def plain_extraction(self, limiter: SlidingWindow, threads: Threads | None = None) -> Extraction:
+        """That of a slot with a limiter and threads of the test's own."""
+        plan = Plan(INTERVAL, 120, self.request_timeout, limiter, SlidingWindow(1000, 10))
+        clock = Clock(self.now, self.monotonic, lambda: 0.5, speed=self.speed)
+        return self.extraction(plan, clock, threads=threads)
 
     def at_slot(self, number: int) -> None:
         """Go on at the beginning of a later slot."""
@@ -483,6 +498,72 @@ def test_told_to_stop_it_keeps_what_arrives_and_fails_the_rest(world: World) -> 
     world.stop.set()
     outcome = failed(world.run("main")["main"])
     assert (outcome.reason, outcome.attempts) == (Reason.STOPPED, 0)
+
+
+def test_an_answer_that_is_none_in_the_last_moment_of_a_stop_leaves_nobody_without_an_outcome(world: World) -> None:
+    """It would be asked again, and there is no time left for that."""
+    world.speed, world.scripts["main"] = 20.0, unwell
+    extraction = world.plain_extraction(SlidingWindow(1000, 10))
+    wait = extraction._asking.wait
+
+    def held_back(timeout: float) -> list[tuple[Job | Question, Answered | str | Exception | None]]:
+        """Nothing comes back before the grace is over."""
+        if timeout:
+            world.stop.set()
+            time.sleep(0.001)
+            return []
+        while not world.asked:
+            time.sleep(0.001)
+        return wait(1000.0)
+
+    extraction._asking.wait = held_back  # type: ignore[method-assign]
+    extraction.run(["main"])
+    assert [(failed(outcome).reason, outcome.attempts) for outcome in world.kept] == [(Reason.STOPPED, 1)]
+
+
+class Few(Threads):
+    """Of a system that has few of them."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+        self.refused = threading.Event()
+
+    def run(self, call: Callable[[], None]) -> None:
+        if not self._idle and not self.left:
+            self.refused.set()
+            raise RuntimeError("can't start new thread")
+        self.left -= not self._idle
+        super().run(call)
+
+
+def test_with_fewer_threads_than_accounts_each_is_asked_once_and_in_its_turn(world: World) -> None:
+    """As in a container, or for a user, who may have so many of them and no more."""
+    world.speed = 20.0
+    threads, limiter = Few(3), SlidingWindow(1000, 10)
+
+    def when_there_are_no_more(_: int) -> Fetched:
+        assert threads.refused.wait(10)
+        return world.answer()
+
+    names = [f"a{number}" for number in range(12)]
+    world.scripts = dict.fromkeys(names, when_there_are_no_more)
+    world.plain_extraction(limiter, threads).run(names)
+    assert sorted(outcome.account for outcome in world.kept) == sorted(names)
+    assert all(isinstance(outcome, Reading) and outcome.attempts == 1 for outcome in world.kept)
+    assert len(world.asked) == 12
+    assert not limiter._under_way, "what was never sent takes nobody's place"
+
+
+def test_without_any_thread_an_account_has_its_failure_and_the_next_slot_its_reading(world: World) -> None:
+    limiter = SlidingWindow(1000, 10)
+    world.plain_extraction(limiter, Few(0)).run(["main"])
+    assert failed(world.kept[0]).reason is Reason.UNREACHABLE
+    assert failed(world.kept[0]).detail == "this system has no thread to ask with"
+    assert not limiter._under_way
+    world.at_slot(1)
+    world.plain_extraction(limiter, Few(1)).run(["main"])
+    assert isinstance(world.kept[1], Reading)
 
 
 def test_the_limit_of_the_address_is_kept(world: World) -> None:

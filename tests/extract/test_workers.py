@@ -8,7 +8,8 @@ import time
 import pytest
 
 from etl.clock import Clock
-from etl.extract.workers import Lost, Threads, Workers
+from etl.extract.workers import Lost, NoThread, Threads, Workers
+from tests.fakes import no_thread
 
 LONG = 60.0
 
@@ -123,3 +124,21 @@ def test_a_stuck_call_does_not_keep_the_program_from_ending() -> None:
         "while not workers.wait(0.1): pass\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
+
+
+def test_where_there_is_no_thread_that_comes_back_with_how_many_others_are_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers: Workers[str, int] = Workers(Clock(), Threads())
+    release = threading.Event()
+
+    workers.submit("first", lambda: int(release.wait(20)), time.monotonic() + LONG)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        workers.submit("second", lambda: 2, time.monotonic() + LONG)
+    back = collected(workers, 1)["second"]
+    assert isinstance(back, NoThread)
+    assert back.beside == 1
+    release.set()
+    assert collected(workers, 1) == {"first": 1}
+    assert len(workers) == 0

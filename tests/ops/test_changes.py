@@ -1,6 +1,7 @@
 """What has a command told, without the program around it."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from etl.model import Reason
 from etl.ops import changes
 from etl.ops.changes import MOST_WAITING, Changes, ChangeSettings
 from etl.recorder import Recorded, Slot, Stored
+from tests.fakes import no_thread
 from tests.values import failure
 
 NOW = datetime(2026, 11, 22, 15, 22, tzinfo=UTC)
@@ -92,6 +94,18 @@ def test_one_who_is_stopped_with_the_file_in_hand_stops_nobody_and_what_was_seen
         watcher.ends([refused()], Stored())
         settle(watcher)
     assert "what has changed cannot be told now" in caplog.text
+    watcher.ends([refused(1)], Stored())
+    watcher.finish()
+    assert told.read_text() == "a0 a1\n"
+
+
+def test_what_no_thread_could_be_had_for_is_told_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    watcher = of(tmp_path, script(tmp_path, f"echo $BINGX_STATE_ACCOUNTS >> {told}"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError):
+            watcher.ends([refused()], Stored())
     watcher.ends([refused(1)], Stored())
     watcher.finish()
     assert told.read_text() == "a0 a1\n"

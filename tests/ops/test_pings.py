@@ -15,6 +15,7 @@ from etl.load.judge import judge
 from etl.model import Answer, Balance, Reason
 from etl.ops.pings import PACE_SECONDS, PING_SECONDS, Pings, address_of
 from etl.recorder import Recorded, Slot, Stored
+from tests.fakes import no_thread
 from tests.values import ASKED, failure, reading
 
 URL = "https://ping.example/some-id"
@@ -110,6 +111,17 @@ def test_it_is_a_success_only_when_the_outcome_of_every_account_is_stored(
     bench = Bench()
     bench.slot(*recorded, stored=stored)
     assert bench.sent.paths == ["/start", path]
+
+
+def test_what_no_thread_could_be_had_for_is_sent_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError):
+            bench.pings.begins()
+    bench.pings.ends([Slot(recorded=[complete()])], Stored())
+    bench.settle()
+    assert bench.sent.paths == ["/start", ""]
 
 
 def test_what_is_told_are_numbers_and_reasons_and_neither_names_nor_amounts() -> None:
