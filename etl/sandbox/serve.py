@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from socket import socket, socketpair
 
 from etl.errors import CannotCreate, SettingsError
@@ -14,6 +15,8 @@ from etl.sandbox.exchange import Exchange
 from etl.sandbox.server import SandboxServer
 
 LARGEST_PORT = 65_535
+# In the shell that is to use the sandbox: a real database, key or ping must not be what play money goes to.
+NOTHING_ELSE = r"unset BINGX_API_KEY $(env | sed -n 's/^\(BINGX_[A-Z_]*\)=.*/\1/p')"
 
 
 def serve(
@@ -108,12 +111,16 @@ def example_config(exchange: Exchange, directory: Path, base_url: str) -> Path:
 
 def _words(exchange: Exchange, base_url: str, config_directory: Path | None) -> list[str]:
     if config_directory is not None:
-        return [f"export BINGX_ETL_CONFIG={example_config(exchange, config_directory, base_url).absolute()}"]
-    words = [f"export {name}={value}" for name, value in environment(exchange, base_url).items()]
+        path = example_config(exchange, config_directory, base_url).absolute()
+        return [NOTHING_ELSE, f"export BINGX_ETL_CONFIG={quote(str(path))}"]
+    words = [NOTHING_ELSE, *(f"export {name}={value}" for name, value in environment(exchange, base_url).items())]
     # A history of its own: play money must not begin the one that real money is to go on with.
-    words.append('export BINGX_ETL_STATE_DIR="$(mktemp -d)"')
+    words += [
+        'export BINGX_ETL_STATE_DIR="$(mktemp -d)"',
+        'export BINGX_ETL_CONFIG="$BINGX_ETL_STATE_DIR/bingx-etl.toml"; : > "$BINGX_ETL_CONFIG"',
+    ]
     others = len(exchange.accounts) - 1
-    return [*words, f"# {others} more accounts: use a config file to record them all"] if others else words
+    return [*words, f"# {others} more accounts: --config-dir DIR writes a config file for all"] if others else words
 
 
 def _write_private(path: Path, text: str) -> None:

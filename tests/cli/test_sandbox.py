@@ -1,12 +1,15 @@
 """``sandbox``: the local BingX as a command."""
 
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import Program
+from tests.cli.program import ROOT, Program
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -15,8 +18,9 @@ def test_its_url_comes_first_and_its_words_make_this_program_use_it(program: Pro
         assert process.stdout is not None
         assert process.stderr is not None
         url = process.stdout.readline().strip()
-        words = [process.stderr.readline().strip() for _ in range(5)]
-        exported = dict(word.removeprefix("export ").split("=", 1) for word in words)
+        words = [process.stderr.readline().strip() for _ in range(7)]
+        exported = dict(word.removeprefix("export ").split("=", 1) for word in words[1:])
+        assert exported.pop("BINGX_ETL_CONFIG").startswith('"$BINGX_ETL_STATE_DIR/')
         assert exported.pop("BINGX_ETL_STATE_DIR") == '"$(mktemp -d)"', "play money goes nowhere near real money"
         assert exported["BINGX_ETL_BASE_URL"] == url
         ran = program.run("snapshot", "--json", **exported)
@@ -28,15 +32,51 @@ def test_its_url_comes_first_and_its_words_make_this_program_use_it(program: Pro
     assert (out, err) == ("", "")
 
 
+@pytest.mark.parametrize("arguments", [(), ("--config-dir", "a box")])
+def test_pasted_where_real_settings_are_its_words_lead_away_from_all_of_them(
+    program: Program, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A real database in the environment, a real account and a ping in the config file of the user."""
+    real = tmp_path / "real"
+    config = program.home / ".config" / "bingx-etl" / "bingx-etl.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        f'state_dir = "{real}"\nping_url = "http://127.0.0.1:1/0123456789abcdef"\n'
+        '[accounts.main]\napi_key_file = "/nowhere"\napi_secret_file = "/nowhere"\n'
+    )
+    config.chmod(0o600)
+    program.environ |= {
+        "BINGX_ETL_DATABASE_URL": f"sqlite:///{real}/balances.db",
+        "BINGX_ETL_METRICS_TEXTFILE": f"{real}/x.prom",
+        "TMPDIR": str(tmp_path),
+    }
+    given = [str(tmp_path / each) if each == "a box" else each for each in arguments]
+    with program.start("sandbox", *given) as process:
+        assert process.stderr is not None
+        words = [process.stderr.readline() for _ in range(2 if arguments else 7)]
+        call = [sys.executable, "-m", "etl", "snapshot", "--json"]
+        script = "".join(words) + shlex.join(call) + '; find "$(dirname "$BINGX_ETL_CONFIG")" -name balances.db'
+        ran = subprocess.run(
+            ["sh", "-c", script], env=program.environ, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        )
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    reading, database = ran.stdout.splitlines()
+    assert '"status":"complete"' in reading, ran.stderr
+    assert "0123456789abcdef" not in ran.stderr
+    assert database.endswith("/balances.db")
+    assert not real.exists()
+
+
 def test_a_config_file_for_all_of_its_accounts(program: Program, tmp_path: Path) -> None:
     directory = tmp_path / "box"
     program.environ = {name: value for name, value in program.environ.items() if not name.startswith("BINGX_")}
     for _ in range(2):  # a new start writes its own file anew, for the port has changed
         with program.start("sandbox", "--accounts", "2", "--config-dir", str(directory)) as process:
             assert process.stderr is not None
-            said = process.stderr.readline()
+            said = [process.stderr.readline() for _ in range(2)]
             config = directory / "bingx-etl.toml"
-            assert said == f"export BINGX_ETL_CONFIG={config}\n"
+            assert said[1] == f"export BINGX_ETL_CONFIG={config}\n"
             ran = program.run("snapshot", "--json", "--config", str(config))
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)

@@ -68,7 +68,8 @@ def test_the_words_are_an_environment_that_opens_it() -> None:
         url = first_line(process).strip()
         process.terminate()
         _, words = process.communicate(timeout=10)
-    said = dict(line.removeprefix("export ").split("=", 1) for line in words.splitlines())
+    assert words.startswith("unset BINGX_")
+    said = dict(line.removeprefix("export ").split("=", 1) for line in words.splitlines()[1:])
     account = sandbox_account(4, 0)
     assert said == {
         "BINGX_ETL_BASE_URL": url,
@@ -76,6 +77,7 @@ def test_the_words_are_an_environment_that_opens_it() -> None:
         "BINGX_API_KEY": account.api_key,
         "BINGX_API_SECRET": account.api_secret,
         "BINGX_ETL_STATE_DIR": '"$(mktemp -d)"',  # never the history that real money goes on with
+        "BINGX_ETL_CONFIG": '"$BINGX_ETL_STATE_DIR/bingx-etl.toml"; : > "$BINGX_ETL_CONFIG"',
     }
 
 
@@ -117,7 +119,7 @@ def test_a_config_file_of_all_accounts_is_written_on_request(tmp_path: Path) -> 
         process.terminate()
         _, words = process.communicate(timeout=10)
     path = tmp_path / "new" / "place" / "bingx-etl.toml"
-    assert words == f"export BINGX_ETL_CONFIG={path}\n"
+    assert words.splitlines()[1:] == [f"export BINGX_ETL_CONFIG={path}"]
     assert tomllib.loads(path.read_text("utf-8"))["base_url"] == url
 
 
@@ -126,7 +128,7 @@ def test_without_a_config_file_the_other_accounts_are_at_least_mentioned() -> No
         first_line(process)
         process.terminate()
         _, words = process.communicate(timeout=10)
-    assert words.splitlines()[-1] == "# 2 more accounts: use a config file to record them all"
+    assert words.splitlines()[-1] == "# 2 more accounts: --config-dir DIR writes a config file for all"
 
 
 def test_the_config_file_names_every_account_with_its_secrets_in_private_files(clock: Clock, tmp_path: Path) -> None:
