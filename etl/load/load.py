@@ -160,7 +160,7 @@ class Loader:
         loaded = [self._set_aside(result) for result in loaded]
         for result in loaded:
             report(result)
-        discarding.add(loaded, begun_at)
+        discarding.add(loaded, begun_at, goes_on=not is_checked)
 
     def _understand(self, outcome: Outcome) -> Answer | NotUnderstood | None:
         if not isinstance(outcome, Reading):
@@ -253,10 +253,10 @@ class _Discarding:
         if self._thread is not None:
             self._thread.join()
 
-    def add(self, loaded: Sequence[Loaded], begun_at: datetime | None) -> None:
+    def add(self, loaded: Sequence[Loaded], begun_at: datetime | None, *, goes_on: bool) -> None:
         """These are stored, in a history that was begun then: COMMIT has returned."""
         if self._retention is not None and begun_at is not None:
-            keep(self._retention, loaded, begun_at)
+            keep(self._retention, loaded, begun_at, goes_on=goes_on)
         names = [r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits]
         self.__exit__()
         self._thread = None

@@ -26,10 +26,10 @@ class HistoryIsOlder(Exception):
         self.last_slot = last_slot
 
 
-def keep(retention: Retention, loaded: Sequence[Loaded], begun_at: datetime) -> None:
+def keep(retention: Retention, loaded: Sequence[Loaded], begun_at: datetime, *, goes_on: bool = False) -> None:
     """Keep what was stored in the history that was begun then: the outcome itself, or the failure in its place.
 
-    A duplicate was not stored: of its slot another outcome is kept.
+    A duplicate was not stored: of its slot another outcome is kept. ``goes_on``: the history lacked nothing before.
     """
     outcomes: list[tuple[str, bytes]] = []
     mark: Mark | None = None
@@ -39,9 +39,10 @@ def keep(retention: Retention, loaded: Sequence[Loaded], begun_at: datetime) -> 
         outcome = each.failure if each.quarantined and each.failure else each.entry.outcome
         content = each.entry.content if outcome is each.entry.outcome else b""
         outcomes.append((each.entry.name, content or encode(outcome)))
-        mark = Mark(each.account_id, outcome.slot_at, is_snapshot=each.snapshot is not None)
+        if mark is None or not mark.is_snapshot or each.snapshot is not None:
+            mark = Mark(each.account_id, outcome.slot_at, is_snapshot=each.snapshot is not None)
     if mark is not None:
-        retention.add(begun_at, outcomes, mark)
+        retention.add(begun_at, outcomes, mark, goes_on=goes_on)
 
 
 def require_not_older(transaction: Transaction, retention: Retention) -> datetime | None:
@@ -50,12 +51,14 @@ def require_not_older(transaction: Transaction, retention: Retention) -> datetim
     Another history than that of the last outcome is none that lacks it: a new one stays empty.
     """
     last = retention.last()
-    begun_at, has_last = transaction.begun_at(last and last[1])
+    begun_at, has_last = transaction.begun_at(last and last[1][0])
     if begun_at is None:
         return None
     if last is None or last[0] != from_ms(to_ms(begun_at)):
         last = retention.last(begun_at)
-        has_last = last is None or transaction.begun_at(last[1])[1]
+        has_last = last is None or transaction.begun_at(last[1][0])[1]
+    if has_last and last is not None:
+        has_last = all(transaction.begun_at(mark)[1] for mark in last[1][1:])
     if not has_last:
         raise HistoryIsOlder(begun_at, transaction.last_slot())
     return begun_at

@@ -2,8 +2,9 @@
 
 After COMMIT an outcome is appended to a segment, an hour of them in a file, and only then leaves the spool. Each is the
 content of its spool file, checksum included, after a line with its length; the line begins with a word that only the
-name of the segment tells, so that nothing which BingX answers can look like one. What was torn is passed over. A mark,
-at the beginning of each append, says what was stored last: a database that lacks that is older than what is kept.
+name of the segment tells, so that nothing which BingX answers can look like one. What was torn is passed over. Marks,
+at the beginning of each append, say what was stored last: a database that lacks that is older than what is kept. A
+failure may be there because another host has put back its own; so the last snapshot is named beside it.
 
 All of this is a second line of defence: it is not flushed, the oldest goes when space is scarce, and no refusal of the
 disk keeps an outcome from being stored.
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from etl.errors import CannotCreate, NotUnderstood
 from etl.files import make_private_directory, read_file
@@ -37,6 +38,9 @@ LEAST_FREE_SHARE: Final = 20  # one part of so many, on a small disk
 COMPLAIN_EVERY_SECONDS: Final = 3600.0
 # Numbers have no more digits than times can have, be a byte of them damaged or not.
 NAME: Final = re.compile(r"([0-9]{8})\.([0-9]{1,11})\.([0-9a-f]{16})\.outcomes")
+
+# When a history was begun, and what it has: what was stored last, and then what must be there besides.
+Last: TypeAlias = tuple[datetime, tuple[Mark, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,16 @@ class Retention:
         self._now = now
         self._held_at = held_at
         # Of our last append: the segment, its size after it, and what it said.
-        self._last: tuple[Path, int, tuple[datetime, Mark]] | None = None
+        self._last: tuple[Path, int, Last] | None = None
         self._complained_at = float("-inf")
 
-    def add(self, begun_at: datetime, outcomes: Sequence[tuple[str, bytes]], mark: Mark) -> None:
+    def add(
+        self, begun_at: datetime, outcomes: Sequence[tuple[str, bytes]], mark: Mark, *, goes_on: bool = False
+    ) -> None:
         """Keep these, by the names and contents of their files, of the history that was begun then.
 
-        The history has them, and ``mark`` last. A disk that refuses is told now and then.
+        The history has them, and ``mark`` last; if it ``goes_on``, what was marked before as well. A disk that refuses
+        is told now and then.
         """
         if not self.keep_seconds:
             drop_all(self.directory)
@@ -83,22 +90,28 @@ class Retention:
         try:
             segment = self._present()
             history = to_ms(begun_at)
-            at = round(mark.slot_at.timestamp())
-            parts = [b"\n%s mark %d %d %d %d\n" % (segment.word, history, mark.account_id, at, mark.is_snapshot)]
+            last = self.last() if goes_on and not mark.is_snapshot else None
+            before = [each for each in last[1] if each.is_snapshot] if last and last[0] == from_ms(history) else []
+            marks = (mark, *before)
+            parts = [
+                b"\n%s mark %d %d %d %d\n"
+                % (segment.word, history, each.account_id, round(each.slot_at.timestamp()), each.is_snapshot)
+                for each in reversed(marks)
+            ]
             parts += [
                 b"\n%s outcome %d %d %s\n%s" % (segment.word, history, len(content), name.encode(), content)
                 for name, content in outcomes
             ]
             self._make_room()
             size = self._append(segment.path, b"".join(parts))
-            self._last = segment.path, size, (from_ms(history), mark)
+            self._last = segment.path, size, (from_ms(history), marks)
         except (OSError, CannotCreate) as error:
             self._complain(error)
 
-    def last(self, begun_at: datetime | None = None) -> tuple[datetime, Mark] | None:
-        """When the history was begun of which an outcome was kept last, and its mark; None where that is not known.
+    def last(self, begun_at: datetime | None = None) -> Last | None:
+        """When the history was begun of which an outcome was kept last, and its marks; None where that is not known.
 
-        Of the history that was begun then, everything is looked through for its last mark.
+        Of the history that was begun then, everything is looked through for its last marks.
         """
         if not self.keep_seconds:
             return None
@@ -109,9 +122,9 @@ class Retention:
                 return self._last[2]  # nobody else has stored anything since
         history = None if begun_at is None else from_ms(to_ms(begun_at))
         for segment in reversed(found):
-            for mark in reversed(_marks(_content(segment), segment.word)):
-                if history in {None, mark[0]}:
-                    return mark
+            for last in reversed(_marks(_content(segment), segment.word)):
+                if history in {None, last[0]}:
+                    return last
         return None
 
     def last_history(self) -> datetime | None:
@@ -246,7 +259,15 @@ def _heads(content: bytes, word: bytes) -> Iterator[re.Match[bytes]]:
         at = head.end()
 
 
-def _marks(content: bytes, word: bytes) -> list[tuple[datetime, Mark]]:
+def _marks(content: bytes, word: bytes) -> list[Last]:
     """When the history was begun, and what was stored in it, of each append."""
-    found = re.finditer(rb"\n%s mark ([0-9]{1,14}) ([0-9]{1,12}) ([0-9]{1,11}) ([01])\n" % word, content)
-    return [(from_ms(int(m[1])), Mark(int(m[2]), datetime.fromtimestamp(int(m[3]), UTC), m[4] == b"1")) for m in found]
+    found: list[Last] = []
+    end = -1
+    for m in re.finditer(rb"\n%s mark ([0-9]{1,14}) ([0-9]{1,12}) ([0-9]{1,11}) ([01])\n" % word, content):
+        begun_at = from_ms(int(m[1]))
+        marks: tuple[Mark, ...] = (Mark(int(m[2]), datetime.fromtimestamp(int(m[3]), UTC), m[4] == b"1"),)
+        if m.start() == end and found[-1][0] == begun_at:
+            marks += found.pop()[1]
+        found.append((begun_at, marks))
+        end = m.end()
+    return found

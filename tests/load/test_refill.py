@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,33 @@ def test_a_reading_whose_name_is_anothers_again_is_set_aside_until_that_is_renam
     assert [row[1:] for row in house.told(before)[0]] == [row[1:] for row in wanted]
 
 
+@pytest.mark.parametrize("outage_hours", [0, 3])
+def test_each_of_two_hosts_puts_back_what_it_stored_though_the_other_has_put_back_its_failures(
+    house: House, older: Callable[[House], str], tmp_path: Path, outage_hours: int
+) -> None:
+    """Both have the failures of a slot, and either of them may come first."""
+    other = House(tmp_path / "other", house.url)
+    later = [replace(slot(number), requested_at=ASKED + number * STEP + timedelta(seconds=1)) for number in (0, 1, 2)]
+    house.load(slot(0))
+    backup = older(house)
+    down = failure(account="down", slot_at=SLOT + STEP, last_at=ASKED + STEP + timedelta(seconds=9))
+    house.load(slot(1), down)
+    other.load(later[1], down)
+    other.load(later[2])
+    house.load(slot(2))
+    clock = time.time()
+    for number in range(3, 4 + outage_hours):
+        clock += 3600
+        for each in (house, other):
+            each.retention = Retention(each.state, 86_400, partial(float, clock))
+            each.load(failure(slot_at=SLOT + number * STEP), down)
+    wanted = house.told()
+    other.load(slot(30), into=backup)
+    house.load(slot(31), into=backup)
+    assert house.told(backup)[0][:3] == wanted[0]
+    assert house.told(backup)[1] == wanted[1]
+
+
 def test_what_is_no_longer_kept_is_a_gap_that_is_told(
     house: House, older: Callable[[House], str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -330,9 +358,9 @@ def test_what_is_stored_does_not_depend_on_what_is_kept_of_it(house: House) -> N
 def test_an_older_one_that_comes_in_its_place_between_two_batches_is_noticed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(*arguments: Any) -> None:
+    def slowly(*arguments: Any, **more: Any) -> None:
         time.sleep(next(delays, 0))  # as on a busy disk: the next batch must not be looked at before
-        keep(*arguments)
+        keep(*arguments, **more)
 
     monkeypatch.setattr("etl.load.load.BATCH", 4)
     house.load(slot(0))

@@ -81,8 +81,8 @@ def test_the_last_mark_is_known_to_whoever_comes_after(kept: Retention, tmp_path
     second = Mark(4, SLOT + timedelta(minutes=5), is_snapshot=False)
     kept.add(OTHER, [("b.outcome", encode(failure()))], second)
     for each in (kept, Retention(tmp_path / "state", 60, clock)):
-        assert each.last() == (OTHER, second)
-        assert each.last(BEGUN) == (BEGUN, MARK)
+        assert each.last() == (OTHER, (second,))
+        assert each.last(BEGUN) == (BEGUN, (MARK,))
         assert each.last(SLOT) is None
 
 
@@ -97,10 +97,10 @@ def test_what_was_torn_is_passed_over_and_what_came_after_it_is_not(kept: Retent
     assert len(content) - size > cut
     only(kept).write_bytes(content[:-cut])
     assert there(kept) == [one]
-    assert kept.last() == kept.last(BEGUN) == (BEGUN, last)
+    assert kept.last() == kept.last(BEGUN) == (BEGUN, (last,))
     add(kept, three)
     assert there(kept) == [one, three]
-    assert kept.last() == (BEGUN, MARK)
+    assert kept.last() == (BEGUN, (MARK,))
 
 
 def test_a_changed_byte_costs_one_outcome(kept: Retention) -> None:
@@ -168,7 +168,7 @@ def test_what_another_process_has_kept_in_the_next_segment_is_what_was_stored_la
     clock.time += HOUR + 1
     later = Mark(9, SLOT + timedelta(hours=1), is_snapshot=True)
     add(Retention(tmp_path / "state", 2 * 86_400, clock), reading(), mark=later)
-    assert kept.last() == (BEGUN, later)
+    assert kept.last() == (BEGUN, (later,))
 
 
 def test_processes_that_begin_a_segment_at_the_same_moment_go_on_in_one(
@@ -190,7 +190,7 @@ def test_processes_that_begin_a_segment_at_the_same_moment_go_on_in_one(
     for kept, account_id in ((one, 1), (other, 2), (one, 3), (other, 4)):
         mark = Mark(account_id, SLOT, is_snapshot=True)
         add(kept, reading(), mark=mark)
-        assert Retention(tmp_path / "state", 2 * 86_400, clock).last() == (BEGUN, mark)
+        assert Retention(tmp_path / "state", 2 * 86_400, clock).last() == (BEGUN, (mark,))
 
 
 def test_a_clock_that_is_set_back_keeps_the_order(kept: Retention, clock: Clock) -> None:
@@ -199,7 +199,7 @@ def test_a_clock_that_is_set_back_keeps_the_order(kept: Retention, clock: Clock)
     clock.time -= 10 * HOUR
     add(kept, two, mark=Mark(9, SLOT, is_snapshot=False))
     assert there(kept) == [one, two]
-    assert kept.last() == (BEGUN, Mark(9, SLOT, is_snapshot=False))
+    assert kept.last() == (BEGUN, (Mark(9, SLOT, is_snapshot=False),))
 
 
 def test_a_clock_that_has_lost_the_time_takes_nothing_away(kept: Retention, clock: Clock) -> None:
