@@ -44,6 +44,7 @@ def sqlite_file(url: str) -> str | None:
     for form in ("sqlite:///", "sqlite+pysqlite:///"):
         path = url.removeprefix(form)
         if path != url and path not in {"", ":memory:"} and not path.startswith("file:") and not {"?", "%"} & {*path}:
+            path = path if path[:2] != "//" else "/" + path.lstrip("/")
             return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 - pathlib takes as long as all the rest
     return None
 

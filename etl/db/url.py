@@ -46,7 +46,8 @@ def _sqlite(url: URL) -> Address:
         raise SettingsError("database_url must name a file that stays: sqlite:////absolute/path/balances.db")
     if url.query:
         raise SettingsError("database_url takes no options (?…) for SQLite")
-    path = Path(url.database).absolute()
+    # A slash too many (sqlite:////$HOME/x.db) means the same to the system, and a host to SQLite.
+    path = Path(re.sub(r"^//+", "/", url.database)).absolute()
     return Address(URL.create("sqlite+pysqlite", database=str(path)), str(path), path)
 
 

@@ -117,7 +117,7 @@ def _words(exchange: Exchange, base_url: str, config_directory: Path | None) -> 
     # A history of its own: play money must not begin the one that real money is to go on with.
     words += [
         'export BINGX_ETL_STATE_DIR="$(mktemp -d)"',
-        'export BINGX_ETL_CONFIG="$BINGX_ETL_STATE_DIR/bingx-etl.toml"; : > "$BINGX_ETL_CONFIG"',
+        'export BINGX_ETL_CONFIG="$BINGX_ETL_STATE_DIR/bingx-etl.toml"; (umask 077; : > "$BINGX_ETL_CONFIG")',
     ]
     others = len(exchange.accounts) - 1
     return [*words, f"# {others} more accounts: --config-dir DIR writes a config file for all"] if others else words

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.db.last_snapshots import sqlite_file
 from etl.db.url import parse
 from etl.errors import SettingsError
 
@@ -32,6 +33,13 @@ def test_a_server_is_named_without_what_is_secret(url: str, name: str) -> None:
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
 def test_sqlite_is_a_file(scheme: str) -> None:
     assert parse(f"{scheme}:////var/lib/x/balances.db").path == Path("/var/lib/x/balances.db")
+
+
+@pytest.mark.parametrize("slashes", [5, 6, 7])
+def test_a_slash_too_many_before_a_path_changes_nothing(slashes: int) -> None:
+    url = f"sqlite:{'/' * slashes}var/lib/x/balances.db"
+    assert parse(url).path == Path("/var/lib/x/balances.db")
+    assert parse(url).name == sqlite_file(url) == "/var/lib/x/balances.db"
 
 
 def test_a_relative_path_is_made_absolute_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

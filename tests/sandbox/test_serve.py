@@ -77,7 +77,7 @@ def test_the_words_are_an_environment_that_opens_it() -> None:
         "BINGX_API_KEY": account.api_key,
         "BINGX_API_SECRET": account.api_secret,
         "BINGX_ETL_STATE_DIR": '"$(mktemp -d)"',  # never the history that real money goes on with
-        "BINGX_ETL_CONFIG": '"$BINGX_ETL_STATE_DIR/bingx-etl.toml"; : > "$BINGX_ETL_CONFIG"',
+        "BINGX_ETL_CONFIG": '"$BINGX_ETL_STATE_DIR/bingx-etl.toml"; (umask 077; : > "$BINGX_ETL_CONFIG")',
     }
 
 
