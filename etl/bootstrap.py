@@ -275,9 +275,15 @@ def build_voids(settings: Settings) -> "Voids":
 
 
 def _prepare_to_read(settings: Settings) -> None:
-    """An empty history of one's own is no error: a reader may come before the first snapshot."""
-    if database_file(settings) is not None:
-        build_spool(settings).prepare()
+    """An empty history of one's own is no error: a reader may come before the first snapshot.
+
+    Nothing is created for one that is there: its disk may be read-only by now.
+    """
+    from etl.db.readiness import is_ready  # noqa: PLC0415
+
+    if is_ready(settings.database_url):
+        return
+    build_spool(settings).prepare()
     prepare_database(settings)
 
 

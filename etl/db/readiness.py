@@ -11,12 +11,17 @@ def prepare(url: str) -> None:
 
     Does nothing where it is ready, and nothing to PostgreSQL, which is upgraded by ``db upgrade`` alone.
     """
-    database = open_engine(url)
-    if database.address.path is None or is_at_head(database):
+    if is_ready(url):
         return
     from etl.db.migrate import ensure  # noqa: PLC0415 - a third of a second, hardly ever needed
 
     ensure(url)
+
+
+def is_ready(url: str) -> bool:
+    """Whether :func:`prepare` has nothing to do there."""
+    database = open_engine(url)
+    return database.address.path is None or is_at_head(database)
 
 
 def is_at_head(database: Database) -> bool:

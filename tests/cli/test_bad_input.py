@@ -193,6 +193,18 @@ def test_a_database_that_cannot_be_written_costs_no_reading(program: Program) ->
     assert program.rows("SELECT count(*) FROM snapshot") == [(1,)]
 
 
+READERS = ["status", "report", "gaps", "export", "account list", "spool list", "db check"]
+
+
+def test_a_history_on_a_disk_that_has_become_read_only_can_still_be_read(program: Program) -> None:
+    assert program.run("snapshot").code == 0
+    for path in (program.state / "spool", program.state, program.state / "balances.db"):
+        path.chmod(path.stat().st_mode & 0o500)
+    said = {command: confined(program, *command.split()) for command in READERS}
+    assert {command: ran.err for command, ran in said.items() if ran.code not in (0, 1)} == {}
+    assert "main" in said["export"].out
+
+
 @pytest.mark.parametrize("arguments", [("snapshot", "--nope"), ("nope",), ("report", "--format", "xml"), ("account",)])
 def test_usage_is_told_with_the_way_to_help(program: Program, arguments: tuple[str, ...]) -> None:
     ran = program.run(*arguments)
