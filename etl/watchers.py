@@ -23,6 +23,9 @@ class Watcher:
     def finish(self) -> None:
         """The program ends. What is still under way may be waited for, for some seconds."""
 
+    def leave(self) -> None:
+        """The program ends at once. Nothing is waited for, and nothing is left running."""
+
 
 class Watchers(Watcher):
     """Several, told one after another. The defect of one is a line in the log, and the others are told all the same."""
@@ -45,6 +48,10 @@ class Watchers(Watcher):
     def finish(self) -> None:
         """Tell each."""
         self._each(lambda watcher: watcher.finish())
+
+    def leave(self) -> None:
+        """Tell each."""
+        self._each(lambda watcher: watcher.leave())
 
     def _each(self, tell: Callable[[Watcher], None]) -> None:
         for watcher in self._watchers:

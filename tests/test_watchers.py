@@ -25,6 +25,9 @@ class Notebook(Watcher):
     def finish(self) -> None:
         self.told.append("finish")
 
+    def leave(self) -> None:
+        self.told.append("leave")
+
 
 class Broken(Watcher):
     def begins(self) -> None:
@@ -39,6 +42,9 @@ class Broken(Watcher):
     def finish(self) -> None:
         raise RuntimeError("finish")
 
+    def leave(self) -> None:
+        raise RuntimeError("leave")
+
 
 def test_each_is_told_everything_whatever_befalls_another(caplog: pytest.LogCaptureFixture) -> None:
     slot, stored, error = Slot(), Stored(), ValueError("x")
@@ -48,6 +54,7 @@ def test_each_is_told_everything_whatever_befalls_another(caplog: pytest.LogCapt
     watchers.ends([slot], stored)
     watchers.fails(error)
     watchers.finish()
-    assert notebook.told == ["begins", ([slot], stored), error, "finish"]
-    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 4
+    watchers.leave()
+    assert notebook.told == ["begins", ([slot], stored), error, "finish", "leave"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 5
     assert all("a defect of Broken: recording goes on" in record.getMessage() for record in caplog.records)

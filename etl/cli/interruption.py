@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
@@ -42,11 +42,14 @@ class Interruption:
 
 
 @contextmanager
-def leaving_in_order() -> Iterator[None]:
-    """While its block runs, a signal that asks to stop ends the program by way of what is to be cleaned up."""
+def leaving_in_order(leave: Callable[[], None]) -> Iterator[None]:
+    """While its block runs, a signal that asks to stop ends the program, by way of ``leave``."""
     before = {number: signal.signal(number, _leave) for number in SIGNALS}
     try:
         yield
+    except SystemExit:
+        leave()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

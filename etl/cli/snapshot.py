@@ -60,13 +60,13 @@ def snapshot(names: tuple[str, ...], *, as_json: bool, force: bool) -> int:
         try:
             slot, stored = recorder.record(list(keys.usable), unusable, stop, advance)
         except Exception as error:
-            watcher.fails(error)
-            with leaving_in_order():
+            with leaving_in_order(watcher.leave):
+                watcher.fails(error)
                 watcher.finish()
             raise
-    watcher.ends([slot], stored)
-    _print(slot, as_json=as_json)
-    with leaving_in_order():
+    with leaving_in_order(watcher.leave):
+        watcher.ends([slot], stored)
+        _print(slot, as_json=as_json)
         watcher.finish()
     return stop.exit_code if stop.is_set() else code_of([slot], stored)
 

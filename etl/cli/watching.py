@@ -70,8 +70,8 @@ def false_start_told() -> Iterator[None]:
             if settings.on_change is not None:
                 told.append(build_changes(lambda: settings, COMMANDS_WAIT_SECONDS))
         watchers = Watchers(told)
-        watchers.fails(error)
-        with leaving_in_order():
+        with leaving_in_order(watchers.leave):
+            watchers.fails(error)
             watchers.finish()
         raise
 

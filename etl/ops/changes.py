@@ -89,6 +89,7 @@ class Changes(Watcher):
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._command: Command | None = None
+        self._starting = threading.Lock()
         self._is_over = False
 
     def ends(self, slots: Sequence[Slot], stored: Stored) -> None:
@@ -111,9 +112,18 @@ class Changes(Watcher):
                 while self._thread is not None and (left := end - time.monotonic()) > 0:
                     self._changed.wait(left)
         finally:
-            self._is_over = True
+            self.leave()
+
+    def leave(self) -> None:
+        """End what is under way; the next run tells it."""
+        self._is_over = True
+        is_ours = self._starting.acquire(timeout=LOCK_PATIENCE_SECONDS)  # a disk may hang that the command is on
+        try:
             if (command := self._command) is not None:
                 command.kill()
+        finally:
+            if is_ours:
+                self._starting.release()
 
     @property
     def _file(self) -> Path:
@@ -187,11 +197,14 @@ class Changes(Watcher):
     def _run_command(self, arguments: Sequence[str], change: Change) -> Ran:
         event = _event(change)
         environment = {**self._environment(), **_variables(change)}
-        try:
-            command = Command(arguments, environment, json.dumps(event).encode() + b"\n")
-        except (OSError, ValueError) as error:
-            return Ran(None, "", f"cannot be started: {getattr(error, 'strerror', None) or type(error).__name__}")
-        self._command = command
+        with self._starting:
+            if self._is_over:
+                return Ran(None, "", "not started: the program ends")
+            try:
+                command = Command(arguments, environment, json.dumps(event).encode() + b"\n")
+            except (OSError, ValueError) as error:
+                return Ran(None, "", f"cannot be started: {getattr(error, 'strerror', None) or type(error).__name__}")
+            self._command = command
         try:
             return command.wait(COMMAND_SECONDS)
         finally:

@@ -21,6 +21,7 @@ from etl.sandbox.rules import BALANCES
 from tests.bingx.servers import closed_port
 from tests.cli.program import ROOT, Program, eventually, unix
 from tests.cli.test_telling_events import named, read
+from tests.ops.pinged import Service, hang
 from tests.small_disk import SmallDisk
 
 # What it is given, as it is: argv, environment and stdin, one JSON object a line.
@@ -300,6 +301,19 @@ def test_told_to_stop_while_a_command_runs_it_takes_the_command_along(
         process.send_signal(number)
         process.communicate(timeout=10)
     assert process.returncode == 128 + number
+    eventually(lambda: not lives(listener.told[0]["pid"]), within=5)
+
+
+def test_told_to_stop_while_a_ping_is_waited_for_it_takes_the_command_along_as_well(
+    program: Program, listener: Listener
+) -> None:
+    listener.does("import time; time.sleep(600)")
+    program.exchange.faults.add("error", **REFUSED)
+    with Service(hang) as service, program.start("snapshot", BINGX_ETL_PING_URL=service.url) as process:
+        eventually(lambda: listener.told)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
     eventually(lambda: not lives(listener.told[0]["pid"]), within=5)
 
 

@@ -1,9 +1,10 @@
 """What has a command told, without the program around it."""
 
 import logging
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from etl.model import Reason
 from etl.ops import changes
 from etl.ops.changes import MOST_WAITING, Changes, ChangeSettings
+from etl.ops.command import Command
+from etl.ops.states import Change, Holding, State
 from etl.recorder import Recorded, Slot, Stored
 from tests.fakes import no_thread
 from tests.values import failure
@@ -188,3 +191,30 @@ def test_what_is_remembered_may_be_damaged_in_any_way(tmp_path: Path, content: b
     watcher.ends([refused()], Stored())
     watcher.finish()
     assert told.read_text() == "a0\n"
+
+
+def test_when_the_program_leaves_no_command_is_started_any_more_and_none_is_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it just being started: then it is waited for that, and ended."""
+    watcher = of(tmp_path, script(tmp_path, "sleep 60"))
+    being_started, go_on = threading.Event(), threading.Event()
+    started: list[Command] = []
+
+    def start(arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes) -> Command:
+        being_started.set()
+        assert go_on.wait(10)
+        started.append(Command(arguments, environment, stdin))
+        return started[0]
+
+    monkeypatch.setattr(changes, "Command", start)
+    watcher.ends([refused()], Stored())
+    assert being_started.wait(10)
+    leaving = threading.Thread(target=watcher.leave)
+    leaving.start()
+    go_on.set()
+    leaving.join(10)
+    settle(watcher)
+    assert [command._process.wait(10) for command in started] == [-signal.SIGKILL]
+    change = Change(State.KEY_REFUSED, begins=True, accounts={"main": Holding(NOW, "key_refused")})
+    assert watcher._run_command(["true"], change).trouble == "not started: the program ends"
