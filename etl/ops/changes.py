@@ -22,6 +22,7 @@ from etl.errors import EtlError
 from etl.files import lock, make_private_directory, rewrite_text
 from etl.grid import slot_end, slot_of, slot_text
 from etl.load.lineage import Lineage
+from etl.ops.announcement import as_event, as_variables
 from etl.ops.command import Command, Ran
 from etl.ops.states import (
     Change,
@@ -52,8 +53,6 @@ LEAST_PATIENCE_SECONDS = 5.0
 LOCK_PATIENCE_SECONDS = 2.0
 # Slots that wait to be noted while a command runs, or a disk hangs.
 MOST_WAITING = 1000
-# Names in one variable of the environment, which has 128 KiB; all of them are on stdin.
-MOST_NAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +194,8 @@ class Changes(Watcher):
                         not_told(memory, changes[0], self._now())
 
     def _run_command(self, arguments: Sequence[str], change: Change) -> Ran:
-        event = _event(change)
-        environment = {**self._environment(), **_variables(change)}
+        event = as_event(change)
+        environment = {**self._environment(), **as_variables(change)}
         with self._starting:
             if self._is_over:
                 return Ran(None, "", "not started: the program ends")
@@ -233,44 +232,6 @@ class Changes(Watcher):
         except msgspec.MsgspecError as error:
             log.warning("%s is passed over: %s", self._file, type(error).__name__)
             return b"", Memory()
-
-
-def _event(change: Change) -> dict[str, object]:
-    """What a program reads on stdin."""
-    return {
-        "state": change.state.value,
-        "is": change.word,
-        "since": slot_text(change.since),
-        "text": _plain(change.text),
-        "accounts": [
-            {
-                "account": account,
-                "since": slot_text(holding.since),
-                "until": None if change.begins or holding.until is None else slot_text(holding.until),
-                "reason": _plain(holding.reason),
-            }
-            for account, holding in sorted(change.accounts.items())
-            if account
-        ],
-    }
-
-
-def _variables(change: Change) -> dict[str, str]:
-    """The same for a script. No name begins like a setting: a script may call this program."""
-    return {
-        "BINGX_STATE": change.state.value,
-        "BINGX_STATE_IS": change.word,
-        "BINGX_STATE_SINCE": slot_text(change.since),
-        "BINGX_STATE_REASON": _plain(", ".join(change.reasons[:MOST_NAMES])),
-        "BINGX_STATE_ACCOUNTS": " ".join(change.names[:MOST_NAMES]),
-        "BINGX_STATE_COUNT": str(len(change.names)),
-        "BINGX_STATE_TEXT": _plain(change.text),
-    }
-
-
-def _plain(text: str) -> str:
-    """One line: names of wallets come from outside."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:2000]
 
 
 def _log(change: Change, ran: Ran) -> None:
