@@ -13,6 +13,7 @@ from etl.load.batch import Loaded
 from etl.load.lineage import Lineage
 from etl.load.load import Loader
 from etl.load.refill import kept_entries
+from etl.load.turn import turn
 from etl.model import Environment
 from etl.spool.spool import Entry
 
@@ -60,8 +61,9 @@ class Adopter:
         loader.check()
         loader.refill()  # first what it has lost of its own
         replace(loader, leaves_out=True).put_in(self._of_others(adopted), report)
-        adopted.begun_at = self._begun_at()
-        self.lineage.accept(adopted.begun_at)
+        with turn(loader.spool.directory):
+            adopted.begun_at = self._begun_at()
+            self.lineage.accept(adopted.begun_at)
         return adopted
 
     def _of_others(self, adopted: Adopted) -> Iterator[Entry]:

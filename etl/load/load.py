@@ -16,6 +16,7 @@ from etl.load.batch import Batch, Loaded, failure_of
 from etl.load.lineage import Lineage
 from etl.load.refill import HistoryIsOlder, Refilled, keep, kept_entries, require_not_older
 from etl.load.store import Store
+from etl.load.turn import turn
 from etl.model import Answer, Failure, Outcome, Reading, Reason
 from etl.remembered import HostMemory, Remembered
 from etl.spool.retention import Retention
@@ -58,7 +59,7 @@ class Loader:
         """
         # Somebody may put an older one in its place between two batches; once in a load it gets back what it lacks.
         is_checked = self.retention is None
-        with _Discarding(self.spool, self.retention) as discarding:
+        with _Discarding(self.spool) as discarding:
             for batch in _batches(merge(sorted(unspooled, key=_name), self._waiting(), key=_name)):
                 try:
                     self._at_head(partial(self._load_batch, batch, report, discarding, is_checked=is_checked))
@@ -74,15 +75,16 @@ class Loader:
         try:
             self._at_head(self._look)
         except HistoryIsOlder as older:
-            with _Discarding(self.spool, self.retention) as discarding:
+            with _Discarding(self.spool) as discarding:
                 self._refill(older, discarding, report)
 
     def _look(self) -> None:
         begun_at: datetime | None = None
-        with self.store.transaction() as transaction:
-            if self.retention is not None:
-                begun_at = require_not_older(transaction, self.retention)
-        self._note(begun_at)
+        with turn(self.spool.directory):
+            with self.store.transaction() as transaction:
+                if self.retention is not None:
+                    begun_at = require_not_older(transaction, self.retention)
+            self._note(begun_at)
 
     def _note(self, begun_at: datetime | None, *, is_new: bool = False) -> None:
         """Before anything more is kept: what was stored last may be all that tells of the history before."""
@@ -100,7 +102,7 @@ class Loader:
 
     def put_in(self, kept: Iterable[Entry], report: Callable[[Loaded], None]) -> None:
         """Store these, which were stored before, in whatever history; of each, ``report`` hears after COMMIT."""
-        with _Discarding(self.spool, self.retention) as discarding:
+        with _Discarding(self.spool) as discarding:
             for batch in _batches(kept):
                 self._load_batch(batch, report, discarding, is_checked=True)
 
@@ -137,16 +139,9 @@ class Loader:
         host = self.remembered.host()
         answers = [self._understand(entry.outcome) for entry in batch]
         batch = [self._enrich(entry, answer, host) for entry, answer in zip(batch, answers, strict=True)]
-        begun_at: datetime | None = None
-        is_new = False
         try:
-            with self.store.transaction() as transaction:
-                if self.retention is not None and not is_checked:
-                    begun_at = require_not_older(transaction, self.retention)
-                    is_new = begun_at is None
-                loaded = Batch(transaction, self._same_owner, self._begin).add(batch, answers)
-                if self.retention is not None and begun_at is None:
-                    begun_at, _ = transaction.begun_at()
+            with turn(self.spool.directory):
+                loaded = self._store(batch, answers, is_checked=is_checked)
         except RecordRefused as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -154,13 +149,30 @@ class Loader:
                 self._load_batch(batch[middle:], report, discarding, is_checked=True)
                 return
             log.error("the database refuses an outcome of %s: %s", batch[0].outcome.account, error)
-            loaded = [self._refused_by_store(batch[0], str(error))]
+            loaded = [self._set_aside(self._refused_by_store(batch[0], str(error)))]
+        for result in loaded:
+            report(result)
+        discarding.add(loaded)
+
+    def _store(
+        self, batch: Sequence[Entry], answers: Sequence[Answer | NotUnderstood | None], *, is_checked: bool
+    ) -> list[Loaded]:
+        """One transaction, and what is noted of it before anybody of this state directory looks at the history."""
+        begun_at: datetime | None = None
+        is_new = False
+        with self.store.transaction() as transaction:
+            if self.retention is not None and not is_checked:
+                begun_at = require_not_older(transaction, self.retention)
+                is_new = begun_at is None
+            loaded = Batch(transaction, self._same_owner, self._begin).add(batch, answers)
+            if self.retention is not None and begun_at is None:
+                begun_at, _ = transaction.begun_at()
         if not is_checked:
             self._note(begun_at, is_new=is_new)
         loaded = [self._set_aside(result) for result in loaded]
-        for result in loaded:
-            report(result)
-        discarding.add(loaded, begun_at, goes_on=not is_checked)
+        if self.retention is not None and begun_at is not None:
+            keep(self.retention, loaded, begun_at, goes_on=not is_checked)
+        return loaded
 
     def _understand(self, outcome: Outcome) -> Answer | NotUnderstood | None:
         if not isinstance(outcome, Reading):
@@ -237,13 +249,11 @@ class Loader:
 class _Discarding:
     """Lets go of what was stored while the next batch is being stored; done when the block ends.
 
-    To remove a file can take as long as to store what was in it, and waits for the disk. What is kept is kept before
-    that: the next batch asks whether the history still has it.
+    To remove a file can take as long as to store what was in it, and waits for the disk.
     """
 
-    def __init__(self, spool: Spool, retention: Retention | None) -> None:
+    def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._retention = retention
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -253,10 +263,8 @@ class _Discarding:
         if self._thread is not None:
             self._thread.join()
 
-    def add(self, loaded: Sequence[Loaded], begun_at: datetime | None, *, goes_on: bool) -> None:
-        """These are stored, in a history that was begun then: COMMIT has returned."""
-        if self._retention is not None and begun_at is not None:
-            keep(self._retention, loaded, begun_at, goes_on=goes_on)
+    def add(self, loaded: Sequence[Loaded]) -> None:
+        """These are stored: COMMIT has returned."""
         names = [r.entry.name for r in loaded if r.entry.spooled and not r.quarantined and not r.waits]
         self.__exit__()
         self._thread = None

@@ -1,5 +1,6 @@
 """A history that is to go on gets what is kept of others: as it was measured, and nothing that is not its own."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -213,3 +214,26 @@ def test_interrupted_at_any_time_it_can_be_done_again(house: TwoHistories, monke
     assert house.is_anew()
     assert house.adopt().outcomes == 7
     assert len(rows(house.other, SLOTS)) == 8
+
+
+@on_one_database
+def test_a_process_that_records_at_that_moment_does_not_undo_it(
+    house: TwoHistories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read what is remembered, and writes it a moment later."""
+    house.load(slot(0))
+    told, adopted = threading.Event(), threading.Event()
+
+    def slowly(before: Known | None, after: Known) -> None:
+        told.set()
+        adopted.wait(1)  # in vain, where adopting has to wait for its turn
+
+    monkeypatch.setattr("etl.load.lineage._tell", slowly)
+    house.spool.put([slot(1)])
+    recording = threading.Thread(target=house.loader(house.other).load)
+    recording.start()
+    assert told.wait(10)
+    house.adopt()
+    adopted.set()
+    recording.join()
+    assert not house.is_anew()

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +22,12 @@ from etl.db.store import SqlStore
 from etl.grid import slot_text
 from etl.load.batch import Loaded
 from etl.load.load import Loader
-from etl.load.refill import keep
+from etl.load.refill import keep, require_not_older
+from etl.load.turn import turn
 from etl.model import Environment, Outcome, Reading, Reason
 from etl.remembered import Remembered
 from etl.spool.retention import Retention, segments
-from etl.spool.spool import Spool
+from etl.spool.spool import Entry, Spool
 from etl.spool.spool_file import decode
 from tests.reading import rows
 from tests.values import ASKED, SLOT, failure, reading
@@ -378,6 +380,50 @@ def test_an_older_one_that_comes_in_its_place_between_two_batches_is_noticed(
 
     house.loader().load(report=report)
     assert len(house.told()[0]) == 9
+
+
+def test_an_older_one_that_comes_in_its_place_between_two_processes_is_noticed(
+    house: House, older: Callable[[House], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has stored what no spool had, and not yet kept it, when the other looks; and keeps it before the other."""
+    house.load(slot(0))
+    backup = older(house)
+    stored, looked, kept = (threading.Event() for _ in range(3))
+
+    def slowly(*arguments: Any, **more: Any) -> None:
+        if threading.current_thread() is one:
+            stored.set()
+            looked.wait(1)  # in vain, where the other has to wait for its turn
+            keep(*arguments, **more)
+            kept.set()
+        else:
+            assert kept.wait(10)
+            keep(*arguments, **more)
+
+    def look(*arguments: Any) -> datetime | None:
+        begun_at = require_not_older(*arguments)
+        if threading.current_thread() is not one:
+            looked.set()
+        return begun_at
+
+    monkeypatch.setattr("etl.load.load.keep", slowly)
+    monkeypatch.setattr("etl.load.load.require_not_older", look)
+    unspooled = Entry("20261122T152500Z.0.main.1.outcome", slot(1), spooled=False)
+    one = threading.Thread(target=house.loader().load, args=([unspooled],))
+    one.start()
+    assert stored.wait(10)
+    other = House(house.state, backup)
+    other.load(slot(2))
+    one.join()
+    other.load(slot(3))
+    assert len(other.told()[0]) == 4
+
+
+def test_who_is_halted_in_its_turn_keeps_nobody_from_storing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.load.turn.PATIENCE_SECONDS", 0.1)
+    with turn(house.spool.directory):
+        assert len(house.load(slot(0))) == 1
+    assert len(house.told()[0]) == 1
 
 
 def test_very_many_come_back_in_batches(
