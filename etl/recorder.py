@@ -72,11 +72,12 @@ class Stored:
     newest: dict[str, datetime] = field(default_factory=dict)
     seconds: float | None = None
 
-    def note(self, snapshot: Snapshot) -> None:
-        """It is in the history."""
+    def note(self, snapshot: Snapshot, *, duplicate: bool) -> None:
+        """It is in the history, or of a ``duplicate`` the first one of its slot, which was taken since that began."""
+        taken_at = snapshot.slot_at if duplicate else snapshot.taken_at
         known = self.newest.get(snapshot.account)
-        if known is None or snapshot.taken_at > known:
-            self.newest[snapshot.account] = snapshot.taken_at
+        if known is None or taken_at > known:
+            self.newest[snapshot.account] = taken_at
 
 
 class Recorder:
@@ -189,7 +190,7 @@ class Recorder:
             if loaded.entry.kept:
                 return  # it was told of when it was stored
             if loaded.snapshot is not None and loaded.waits is None:
-                stored.note(loaded.snapshot)
+                stored.note(loaded.snapshot, duplicate=loaded.duplicate)
             if loaded.entry.name in ours:
                 results[loaded.entry.name] = loaded
             elif loaded.quarantined:

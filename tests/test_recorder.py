@@ -246,10 +246,11 @@ def test_what_was_taken_for_torn_while_its_writer_was_halted_is_stored(
 
 def test_the_second_reading_of_a_slot_is_told_to_be_a_duplicate(world: World) -> None:
     world.record()
-    slot, _ = world.record()
+    slot, stored = world.record()
     [recorded] = slot.recorded
     assert (recorded.duplicate, recorded.stored) == (True, True)
     assert len(world.store.history.snapshots) == 1
+    assert stored.newest == {"main": recorded.outcome.slot_at}, "its own time is not in the history"
 
 
 def test_a_reading_whose_owner_is_not_known_yet_waits_and_says_why(world: World) -> None:

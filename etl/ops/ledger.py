@@ -146,11 +146,13 @@ class Ledger:
             self._count("failed", reason, failure.slots if failure else 1)
             return
         self._count(DUPLICATE if recorded.duplicate else snapshot.status.value)
+        # Of a duplicate nothing is kept, and of the slot's first one no more is known than that it is of that slot.
+        taken_at = outcome.slot_at if recorded.duplicate else snapshot.taken_at
         if is_safe:
-            account.read_at = _later(account.read_at, snapshot.taken_at, now)
+            account.read_at = _later(account.read_at, taken_at, now)
             account.read_slot_at = _later(account.read_slot_at, outcome.slot_at, now)
         if recorded.stored:
-            account.stored_at = _later(account.stored_at, snapshot.taken_at, now)
+            account.stored_at = _later(account.stored_at, taken_at, now)
 
     def _account(self, name: str, now: float) -> AccountRecord:
         return self.accounts.setdefault(name, AccountRecord(since=now))

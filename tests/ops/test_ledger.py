@@ -75,6 +75,15 @@ def test_a_success_is_in_the_database_and_a_reading_is_safe_somewhere() -> None:
     assert (account.read_at, account.stored_at) == (ASKED.timestamp(), ASKED.timestamp())
 
 
+def test_a_duplicate_tells_of_the_slot_and_not_of_a_time_that_is_nowhere() -> None:
+    """The second reading of a day, in its evening, is not kept: the one in the database is of its morning."""
+    ledger = noted(slot(reading()))
+    evening = replace(reading(), requested_at=ASKED + timedelta(hours=8))
+    for ledger_, expected in ((ledger, ASKED), (Ledger(), SLOT)):
+        account = noted(slot(evening, duplicate=True), ledger=ledger_, now=NOW + 8 * 3600).accounts["main"]
+        assert (account.read_at, account.stored_at) == (expected.timestamp(), expected.timestamp())
+
+
 def test_what_waited_is_a_success_as_soon_as_it_is_stored() -> None:
     ledger = noted(slot(reading(), stored=False))
     noted(stored=Stored(earlier=1, newest={"main": ASKED}, seconds=1.0), ledger=ledger)
