@@ -19,7 +19,8 @@ from etl.bootstrap import build_imports
 from etl.cli.command import Command, settings
 from etl.cli.progress import progress_of
 from etl.errors import NotUnderstood, SettingsError
-from etl.model import ACCOUNT_NAME, Environment
+from etl.grid import slot_text
+from etl.model import ACCOUNT_NAME, Environment, Snapshot
 from etl.transfer.incoming import Incoming, assemble
 from etl.transfer.portable import is_export, numbered_lines, read_csv, read_json
 from etl.transfer.spreadsheet import DAY_FIRST, MONTH_FIRST, Habits, read_totals
@@ -71,9 +72,11 @@ def import_(file: str, account: str | None, zone: ZoneInfo | None, dates: str | 
         found = imports.environments(said, otherwise)
         environments = {name: environment for name, (environment, _) in found.items()}
         stored, seen = 0, 0
+        unlike: list[Snapshot] = []
         try:
             with progress_of("importing", count) as advance:
                 for batch in _batches(read()):
+                    unlike += imports.unlike(batch)
                     stored += imports.add(batch, environments)
                     seen += len(batch)
                     advance(len(batch))
@@ -89,6 +92,12 @@ def import_(file: str, account: str | None, zone: ZoneInfo | None, dates: str | 
         + (f"; new in the history: {', '.join(new)}" if new else "")
         + "\n"
     )
+    if unlike:
+        first = unlike[0]
+        sys.stderr.write(
+            f"{len(unlike)} of those slots were imported with another total, the first is {slot_text(first.slot_at)} of"
+            f" {first.account}: that stays. To mend one, void it and import its line with a time a minute earlier\n"
+        )
 
 
 def _checked(read: Callable[[], Iterator[Incoming]], file: str) -> tuple[dict[str, Environment | None], int]:

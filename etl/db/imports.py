@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection, insert, select
 
+from etl.db.bulk import chunks
 from etl.db.engine import Database
 from etl.db.reading import accounts_named
 from etl.db.revision import check_revision
@@ -12,7 +14,7 @@ from etl.db.schema import AnnotationKind, annotation, snapshot
 from etl.db.store import SqlTransaction
 from etl.errors import SettingsError
 from etl.load.store import Added
-from etl.model import Environment, Snapshot, StoredAccount
+from etl.model import Environment, Provenance, Snapshot, StoredAccount
 from etl.transfer.incoming import Incoming, placed
 
 
@@ -60,6 +62,23 @@ class Imports:
                 if outcome is Added.STORED and entry.voided is not None:
                     _void(connection, ids[stored.account], stored, entry.voided, now)
         return sum(outcome is Added.STORED for outcome in added)
+
+    def unlike(self, batch: Sequence[Incoming]) -> list[Snapshot]:
+        """Those whose slot was imported before with another total; to be asked before ``add``, which leaves it."""
+        with self._database.read() as connection:
+            accounts = accounts_named(connection, {entry.snapshot.account for entry in batch})
+            known = [entry.snapshot for entry in batch if entry.snapshot.account in accounts]
+            incoming = [placed(each, accounts[each.account].schedules) for each in known]
+            there: dict[tuple[str, datetime], Decimal | None] = {}
+            for name, account in accounts.items():
+                for slots in chunks(each.slot_at for each in incoming if each.account == name):
+                    query = select(snapshot.c.slot_at, snapshot.c.total_usdt).where(
+                        snapshot.c.account_id == account.id,
+                        snapshot.c.slot_at.in_(slots),
+                        snapshot.c.provenance == Provenance.IMPORTED,
+                    )
+                    there |= {(name, slot_at): total for slot_at, total in connection.execute(query)}
+        return [each for each in incoming if there.get((each.account, each.slot_at), each.total) != each.total]
 
 
 def _check(account: StoredAccount, environment: Environment | None) -> None:

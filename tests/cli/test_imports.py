@@ -100,6 +100,23 @@ def test_a_table_of_ones_own_comes_before_what_is_recorded(anywhere: Program) ->
     assert anywhere.rows(provenance) == [("imported", 2), ("measured", 1)]
 
 
+def test_a_total_that_was_mistyped_is_told_when_it_comes_right_and_can_be_mended(program: Program) -> None:
+    def totals(*lines: str) -> Ran:
+        return piped(program, "\n".join(lines), "--account", "main", "--tz", "Europe/Berlin")
+
+    assert totals("2025-12-30,100", "2025-12-31,1001").err.startswith("imported 2 snapshots")
+    ran = totals("2025-12-30,100", "2025-12-31,101")
+    assert ran.code == 0
+    assert (
+        "imported 0 snapshots, and 2 slots had theirs already\n1 of those slots were imported with another" in ran.err
+    )
+    assert "2025-12-31T23:00:00Z of main" in ran.err
+    assert program.run("void", "2", "--reason", "mistyped").code == 0
+    assert totals("2025-12-31 23:59,101").err == "imported 1 snapshots\n"
+    report = program.run("report", "--tz", "Europe/Berlin", "--since", "2025-12-31", "--format", "csv")
+    assert report.out.splitlines()[1].split(",")[7] == "101"
+
+
 def test_one_bad_line_and_nothing_of_the_file_is_imported(anywhere: Program) -> None:
     bad = written(anywhere, hours(2500) + "03/04/2026 17:00,7\n")
     ran = anywhere.run("import", bad, "--account", "main", "--tz", "UTC")

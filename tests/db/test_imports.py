@@ -93,6 +93,15 @@ def test_importing_again_changes_nothing(recorded: Recorded, imports: Imports) -
     assert imports.add([*batch, entry(START + 3 * STEP), entry(START + 3 * STEP, "9")], VST) == 1
 
 
+def test_what_was_imported_with_another_total_is_told_and_stays(recorded: Recorded, imports: Imports) -> None:
+    assert imports.add([entry(START, "5.0"), entry(START + STEP)], VST) == 2
+    measure(recorded.database, a_snapshot(slot_at=START + 2 * STEP))
+    again = [entry(START, "5"), entry(START + STEP, "6"), entry(START + 2 * STEP, "7"), entry(START + 3 * STEP, "8")]
+    assert [each.slot_at for each in imports.unlike(again)] == [START + STEP]
+    assert imports.add(again, VST) == 1
+    assert [each.slot_at for each in imports.unlike(again)] == [START + STEP]
+
+
 def test_a_measured_snapshot_is_never_displaced_and_displaces(recorded: Recorded, imports: Imports) -> None:
     measure(recorded.database, a_snapshot(slot_at=START), a_snapshot({"spot": None}, slot_at=START + STEP))
     recorded.mark(recorded.snapshot(START + 2 * STEP, "9"), "void")
