@@ -5,7 +5,8 @@ They are hints. A missing or damaged file is an empty one: at worst BingX is ask
 
 import contextlib
 import logging
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -80,6 +81,7 @@ class Remembered:
         self._host_file = state_dir / "remembered" / "host.json"
         # What the disk would not take is remembered as long as this process lives.
         self._unwritten: dict[Path, AccountMemory | HostMemory] = {}
+        self._lock = threading.Lock()
 
     def account(self, name: str) -> AccountMemory:
         """What is remembered of an account."""
@@ -90,8 +92,14 @@ class Remembered:
         return self._read(self._host_file, HostMemory())
 
     def keep_account(self, name: str, memory: AccountMemory) -> None:
-        """Remember it. A disk that refuses costs a hint, not a reading: it is logged."""
-        self._write(self._account_file(name), memory)
+        """Remember it. A disk that refuses costs a hint, not a reading: it is logged.
+
+        Whoever reads a slot has looked before it was stored: what the account was begun with stays.
+        """
+        with self._lock:
+            if memory.begun_with is None:
+                memory = replace(memory, begun_with=self.account(name).begun_with)
+            self._write(self._account_file(name), memory)
 
     def keep_host(self, memory: HostMemory) -> None:
         """The same for the host."""

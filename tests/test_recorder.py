@@ -268,6 +268,17 @@ def test_a_reading_whose_owner_is_not_known_yet_waits_and_says_why(world: World)
     assert (stored.earlier, world.waiting) == (1, 0)
 
 
+def test_whose_key_a_history_was_begun_with_outlasts_the_run_in_which_it_was_stored(world: World) -> None:
+    """The run has looked before at what is remembered of the account, and writes it once its question is answered."""
+    world.source.uid_raises = Unavailable(Reason.UNAVAILABLE, "HTTP 503")
+    world.recorder().read(["main"], {}, world.stop, lambda _: world.loader.load())
+    assert world.remembered.account("main").uid_refusal is not None
+    world.source.key_fingerprint = lambda account: "another"  # type: ignore[method-assign]
+    world.source.uid_raises = None
+    slot, _ = world.record()
+    assert [recorded.stored for recorded in slot.recorded] == [False], "it may be another user's"
+
+
 def test_a_body_that_cannot_be_understood_is_told_as_malformed_even_before_it_is_loaded(world: World) -> None:
     world.source.answer = lambda at: b"<html>"  # type: ignore[assignment, misc]
     world.store.error = DOWN
