@@ -1,4 +1,4 @@
-"""What readings come from, as :mod:`etl.extract.extract` needs it: BingX, or a test."""
+"""What readings come from, as :mod:`etl.extract` needs it: BingX, or a test."""
 
 from typing import Protocol
 

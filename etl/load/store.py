@@ -1,4 +1,4 @@
-"""Where outcomes go, as :mod:`etl.load.load` needs it: a database, or a test's fake."""
+"""Where outcomes go, as :mod:`etl.load` needs it: a database, or a test's fake."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -31,6 +31,7 @@ from etl.errors import (
 from etl.extract.extract import Extraction
 from etl.extract.limiter import SlidingWindow
 from etl.extract.patience import MAX_ATTEMPTS, Plan
+from etl.extract.workers import Threads
 from etl.grid import slot_of
 from etl.model import Fetched, Outcome, Reading, Reason
 from etl.remembered import AccountMemory, Remembered
@@ -68,7 +69,13 @@ class Doubting(World):
         assert refusal is None
         super().keep([replace(draft, outcome=entry.outcome) for draft, entry in zip(drafts, entries, strict=True)])
 
-    def extraction(self, plan: Plan, clock: Clock, keep: Callable[[Sequence[Draft]], None] | None = None) -> Extraction:
+    def extraction(
+        self,
+        plan: Plan,
+        clock: Clock,
+        keep: Callable[[Sequence[Draft]], None] | None = None,
+        threads: Threads | None = None,
+    ) -> Extraction:
         return Extraction(
             self,
             self.remembered,
@@ -79,6 +86,7 @@ class Doubting(World):
             stop=self.stop,
             doubter=Doubter(parse_overview),
             clock=clock,
+            threads=threads,
         )
 
     def says(self, *answers: Mapping[str, str | None] | Exception, account: str = "main") -> None:
