@@ -36,7 +36,8 @@ class Storekeeper(threading.Thread):
         """Store once more and end; not longer than so many seconds. The log tells what is lost with that."""
         self._slots.put(None)
         self.join(seconds)
-        if lost := sorted(entry.outcome.slot_at for slot in self._homeless for entry in slot.entries):
+        slots = [*self._homeless, *self._wait(0.0)[0]]  # where it did not end, some may not have had their turn yet
+        if lost := sorted(entry.outcome.slot_at for slot in slots for entry in slot.entries if not entry.spooled):
             log.error(
                 "what was read in %d slots from %s on ends with this process: neither spool nor database took it",
                 len(set(lost)),

@@ -18,7 +18,7 @@ from etl.daemon.daemon import Crew, Daemon, Event, Grid
 from etl.db import migrate
 from etl.db.engine import open_engine
 from etl.db.store import SqlStore
-from etl.errors import DatabaseUnavailable, SettingsError
+from etl.errors import DatabaseUnavailable, DiskError, SettingsError
 from etl.extract.limiter import SlidingWindow
 from etl.extract.patience import Plan
 from etl.grid import EPOCH, slot_of, slot_text
@@ -28,11 +28,13 @@ from etl.model import Environment, Fetched, Reason
 from etl.ops.ledger import Ledger
 from etl.recorder import Recorder, Slot, Stored
 from etl.remembered import Remembered
-from etl.spool.spool import Spool
+from etl.spool.spool import Entry, Spool
 from etl.watchers import Watcher
 from tests.fakes import FakeStore, no_thread
 from tests.reading import rows
-from tests.values import SLOT, body
+from tests.values import SLOT, body, failure
+
+STEP = timedelta(minutes=5)
 
 NOON = datetime(2026, 3, 29, 12, 0, 7, 250_000, tzinfo=UTC)
 
@@ -333,6 +335,29 @@ def test_what_neither_of_them_took_until_the_end_is_named_in_the_log(
     assert len(world.store.history.snapshots) == is_mended
     lost = f"in 1 slots from {slot_text(slot_of(world.now, 300))} on ends with this process"
     assert (lost in caplog.text) is not is_mended
+
+
+def test_what_came_while_a_database_hangs_is_named_in_the_log_as_well_and_what_the_spool_has_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = world.daemon()._storekeeper
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> Stored:
+        hangs.set()
+        goes_on.wait(30)
+        return Stored()
+
+    monkeypatch.setattr(Recorder, "store", hang)
+    refused = DiskError("the spool cannot be written")
+    keeper.take(Slot([Entry("a", failure()), Entry("b", failure(slot_at=SLOT + STEP), spooled=False)], disk=refused))
+    keeper.start()
+    assert hangs.wait(30)
+    keeper.take(Slot([Entry("c", failure(slot_at=SLOT + 2 * STEP), spooled=False)], disk=refused))
+    keeper.take(Slot([Entry("d", failure(slot_at=SLOT + 3 * STEP))], disk=refused))
+    keeper.stop(0.1)
+    goes_on.set()
+    assert f"what was read in 2 slots from {slot_text(SLOT + STEP)} on ends with this process" in caplog.text
 
 
 # --- thousands of slots ---------------------------------------------------------------------------------------------
