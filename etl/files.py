@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from etl.errors import CannotCreate
@@ -12,6 +13,8 @@ from etl.errors import CannotCreate
 ONE_READ = 1_000_000
 ROOM_TO_GROW = 16 << 10
 LOCK_LOOK_SECONDS = 0.002
+# Who is halted with a directory in hand must not stop the others for longer.
+ALONE_PATIENCE_SECONDS = 10.0
 
 
 def make_private_directory(directory: Path) -> None:
@@ -134,3 +137,20 @@ def lock(descriptor: int, patience_seconds: float) -> None:
             time.sleep(LOCK_LOOK_SECONDS)
         else:
             return
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Other threads and processes that want to be alone in it wait until the block ends. Not to be nested.
+
+    It is a help, and no condition: where the filesystem has no locks, or somebody does not let go, nobody waits for it.
+    """
+    descriptor = -1
+    try:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            lock(descriptor, ALONE_PATIENCE_SECONDS)
+        yield
+    finally:
+        if descriptor != -1:
+            os.close(descriptor)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from etl.files import alone
 from etl.load.batch import Loaded
 from etl.load.lineage import Lineage
 from etl.load.load import Loader
 from etl.load.refill import kept_entries
-from etl.load.turn import turn
 from etl.model import Environment
 from etl.spool.spool import Entry
 
@@ -61,7 +61,7 @@ class Adopter:
         loader.check()
         loader.refill()  # first what it has lost of its own
         replace(loader, leaves_out=True).put_in(self._of_others(adopted), report)
-        with turn(loader.spool.directory):
+        with alone(loader.spool.directory):
             adopted.begun_at = self._begun_at()
             self.lineage.accept(adopted.begun_at)
         return adopted

@@ -11,12 +11,12 @@ from typing import Self
 
 from etl.clock import TRUSTED_SKEW
 from etl.errors import DiskError, NotUnderstood, RecordRefused, SchemaNotAtHead
+from etl.files import alone
 from etl.grid import slot_of
 from etl.load.batch import Batch, Loaded, failure_of
 from etl.load.lineage import Lineage
 from etl.load.refill import HistoryIsOlder, Refilled, keep, kept_entries, require_not_older
 from etl.load.store import Store
-from etl.load.turn import turn
 from etl.model import Answer, Failure, Outcome, Reading, Reason
 from etl.remembered import HostMemory, Remembered
 from etl.spool.retention import Retention
@@ -80,7 +80,7 @@ class Loader:
 
     def _look(self) -> None:
         begun_at: datetime | None = None
-        with turn(self.spool.directory):
+        with alone(self.spool.directory):
             with self.store.transaction() as transaction:
                 if self.retention is not None:
                     begun_at = require_not_older(transaction, self.retention)
@@ -140,7 +140,7 @@ class Loader:
         answers = [self._understand(entry.outcome) for entry in batch]
         batch = [self._enrich(entry, answer, host) for entry, answer in zip(batch, answers, strict=True)]
         try:
-            with turn(self.spool.directory):
+            with alone(self.spool.directory):
                 loaded = self._store(batch, answers, is_checked=is_checked)
         except RecordRefused as error:
             if len(batch) > 1:

@@ -9,7 +9,6 @@ import heapq
 import logging
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,13 +18,12 @@ from pathlib import Path
 import msgspec
 
 from etl.errors import DiskError, NotUnderstood
-from etl.files import flush_directory, flush_file, make_private_directory, read_file
-from etl.grid import to_ms
-from etl.model import Outcome, Reading
+from etl.files import alone, flush_directory, flush_file, make_private_directory, read_file
+from etl.model import Outcome
 from etl.spool.quarantine import NOTE, Quarantined, quarantined
 from etl.spool.reserve import Reserve
 from etl.spool.retention import drop_oldest
-from etl.spool.spool_file import FromTheFuture, decode, encode
+from etl.spool.spool_file import FromTheFuture, decode, encode, name_of
 from etl.spool.unfinished import SUFFIX, UNSETTLED, age_seconds, final, hidden, is_held, is_hidden, successor
 
 log = logging.getLogger(__name__)
@@ -88,7 +86,7 @@ class Spool:
         ``unsettled_ms`` nobody else does: a doubted reading is safe, name and all, but not to be stored before it is
         read again. ``after`` is the draft whose place it takes.
         """
-        name = successor(after.name) if after else _name_of(outcome)
+        name = successor(after.name) if after else name_of(outcome)
         file = hidden(name, unsettled_ms)
         content = encode(outcome)
         try:
@@ -257,8 +255,9 @@ class Spool:
         """Set a file aside with its reason, which is written first. Raises DiskError; the file then stays in place."""
         target = final(name)
         try:
-            self._note(target, reason, detail)
-            (self.directory / name).rename(self.quarantine_directory / target)
+            with alone(self.quarantine_directory):
+                self._note(target, reason, detail)
+                (self.directory / name).rename(self.quarantine_directory / target)
             flush_directory(self.quarantine_directory)
         except FileNotFoundError:
             return  # another process quarantined it first
@@ -267,7 +266,7 @@ class Spool:
 
     def quarantine_unspooled(self, outcome: Outcome, reason: str, detail: str, name: str = "") -> None:
         """The same for an outcome that is not in the spool, nor ever is: it might be adopted. Raises DiskError."""
-        name = name or _name_of(outcome)
+        name = name or name_of(outcome)
         try:
             self._note(name, reason, detail)
             self._reserve.write(self.quarantine_directory / name, encode(outcome))
@@ -286,15 +285,11 @@ class Spool:
     def release(self, name: str) -> None:
         """Put a quarantined file back into the spool, to be loaded again. Raises DiskError."""
         try:
-            (self.quarantine_directory / name).rename(self.directory / name)
-            (self.quarantine_directory / f"{name}{NOTE}").unlink(missing_ok=True)
+            with alone(self.quarantine_directory):  # by then it may have been loaded, and set aside once more
+                (self.quarantine_directory / name).rename(self.directory / name)
+                (self.quarantine_directory / f"{name}{NOTE}").unlink(missing_ok=True)
             flush_directory(self.directory)
+        except FileNotFoundError:
+            return  # another process released it first
         except OSError as error:
             raise DiskError(f"cannot release {name}: {error.strerror}") from None
-
-
-def _name_of(outcome: Outcome) -> str:
-    # By slot, then by the time it was read: the order of names is the order in which outcomes win.
-    slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
-    return f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"

@@ -1,4 +1,4 @@
-"""One file of the spool: an outcome as bytes, and back.
+"""One file of the spool: an outcome as bytes, and back; and its name.
 
 Format 1: a line ``bingx-etl-spool 1 <SHA-256 of the rest>``, a line of JSON with the fields, then the raw bodies, byte
 for byte, so that a person can read them with ``cat``.
@@ -7,12 +7,16 @@ for byte, so that a person can read them with ``cat``.
 import hashlib
 import itertools
 import re
+import secrets
 from dataclasses import replace
+from datetime import UTC
 
 import msgspec
 
 from etl.errors import NotUnderstood
+from etl.grid import to_ms
 from etl.model import Failure, Outcome, Reading
+from etl.spool.unfinished import SUFFIX
 
 MAGIC = b"bingx-etl-spool"
 HEAD = re.compile(rb"%s ([0-9]{1,9}) ([0-9a-f]{64})" % MAGIC)
@@ -22,6 +26,13 @@ KINDS: dict[str, type[Outcome]] = {"reading": Reading, "failure": Failure}
 
 class FromTheFuture(NotUnderstood):
     """A spool file of a later program than this one: it waits in place until the program is upgraded."""
+
+
+def name_of(outcome: Outcome) -> str:
+    """A name for its file: the order of names, by slot and then by the time it was read, is that in which they win."""
+    slot = outcome.slot_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    at = outcome.requested_at if isinstance(outcome, Reading) else outcome.last_at
+    return f"{slot}.{to_ms(at):015d}.{outcome.account}.{secrets.token_hex(4)}{SUFFIX}"
 
 
 def encode(outcome: Outcome) -> bytes:

@@ -19,11 +19,11 @@ from etl.db.accounts import Accounts
 from etl.db.engine import open_engine
 from etl.db.schema import metadata
 from etl.db.store import SqlStore
+from etl.files import alone
 from etl.grid import slot_text
 from etl.load.batch import Loaded
 from etl.load.load import Loader
 from etl.load.refill import keep, require_not_older
-from etl.load.turn import turn
 from etl.model import Environment, Outcome, Reading, Reason
 from etl.remembered import Remembered
 from etl.spool.retention import Retention, segments
@@ -420,8 +420,8 @@ def test_an_older_one_that_comes_in_its_place_between_two_processes_is_noticed(
 
 
 def test_who_is_halted_in_its_turn_keeps_nobody_from_storing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.load.turn.PATIENCE_SECONDS", 0.1)
-    with turn(house.spool.directory):
+    monkeypatch.setattr("etl.files.ALONE_PATIENCE_SECONDS", 0.1)
+    with alone(house.spool.directory):
         assert len(house.load(slot(0))) == 1
     assert len(house.told()[0]) == 1
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -145,6 +146,28 @@ def test_a_torn_file_is_left_to_its_writer_and_quarantined_when_that_must_be_dea
     os.utime(torn, (long_ago, long_ago))
     assert spool.names() == []
     assert [item.reason for item in spool.quarantined()] == ["unreadable"]
+
+
+def test_what_is_set_aside_again_while_it_is_being_released_keeps_its_reason(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [entry], _ = spool.put([reading()])
+    spool.quarantine(entry.name, "malformed", "no JSON")
+    setting_aside = threading.Thread(target=spool.quarantine, args=(entry.name, "malformed", "no JSON"))
+
+    def slowly(path: Path, *, missing_ok: bool = False) -> None:
+        monkeypatch.undo()
+        setting_aside.start()
+        setting_aside.join(0.3)  # in vain, where it has to wait
+        path.unlink(missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    spool.release(entry.name)
+    setting_aside.join()
+    assert [(item.name, item.detail) for item in spool.quarantined()] == [(entry.name, "no JSON")]
+    spool.release(entry.name)
+    spool.release(entry.name)
+    assert spool.names() == [entry.name]
 
 
 def test_what_is_released_from_quarantine_waits_again(spool: Spool) -> None:
