@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -173,3 +175,38 @@ def test_a_query_that_is_dear_is_seen(history: Histories, dialect: str) -> None:
     assert fully_read(url, "SELECT avg(1) FROM balance AS b WHERE b.raw_type = 'x'") == {"balance"}
     rows, looked_at = effort(url, "SELECT * FROM balance_history WHERE account_type = 'spot' AND usdt_balance > 100")
     assert (rows, looked_at > 2 * ENOUGH[dialect][0]) == (0, True)
+
+
+def test_a_backup_whose_name_is_mistyped_takes_nothing_away(tmp_path: Path) -> None:
+    """The README's way back, as it is typed: from a backup, from none, from an empty file, while somebody records."""
+    needs_sqlite3()
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Backup, and the way back\n")[1]
+    command = section.split("```sh\n")[2].split("pg_restore")[0]
+    backup, database = tmp_path / "backups" / "balances-2026-12-31.db", tmp_path / ".local/share/bingx-etl/balances.db"
+    for file, slot_at in ((backup, "2026-12-31T00:00:00Z"), (database, "2027-01-01T00:00:00Z")):
+        file.parent.mkdir(parents=True)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("CREATE TABLE snapshot (slot_at)")
+            connection.execute("INSERT INTO snapshot VALUES (?)", [slot_at])
+
+    def typed(command: str) -> tuple[bool, str]:
+        ran = subprocess.run(
+            ["sh", "-c", command],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        with closing(sqlite3.connect(database)) as connection:
+            return ran.returncode == 0, connection.execute("SELECT slot_at FROM snapshot").fetchone()[0]
+
+    before, after = (False, "2027-01-01T00:00:00Z"), (True, "2026-12-31T00:00:00Z")
+    assert typed(command.replace("12-31", "12-32")) == before
+    (tmp_path / "backups" / "balances-2026-12-32.db").touch()
+    assert typed(command.replace("12-31", "12-32")) == before
+    with closing(sqlite3.connect(database, isolation_level=None)) as recorder:
+        recorder.execute("BEGIN IMMEDIATE")
+        assert typed(command) == before
+        recorder.execute("ROLLBACK")
+    assert typed(command) == after
