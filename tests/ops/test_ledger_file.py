@@ -97,7 +97,7 @@ def test_who_is_halted_with_the_lock_in_hand_stops_nobody(
     began = time.monotonic()
     with LedgerFile(state).changing() as ledger:
         ledger.attempts = 9
-    assert 0.1 <= time.monotonic() - began < 2
+    assert 0.1 <= time.monotonic() - began < 10
     os.close(descriptor)
     assert kept(state).attempts == 9
     assert "held by another process" in caplog.text

@@ -236,7 +236,7 @@ def test_at_the_end_what_is_under_way_is_waited_for_and_not_for_ever() -> None:
     pings.ends([Slot(recorded=[complete()])], Stored())
     began = time.monotonic()
     pings.finish()
-    assert 0.15 < time.monotonic() - began < 1
+    assert 0.15 < time.monotonic() - began < 8
     sent.gate.set()
     pings.finish()
     assert sent.paths == ["/start", ""]
