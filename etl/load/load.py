@@ -169,10 +169,9 @@ class Loader:
                 begun_at, _ = transaction.begun_at()
         if not is_checked:
             self._note(begun_at, is_new=is_new)
-        loaded = [self._set_aside(result) for result in loaded]
         if self.retention is not None and begun_at is not None:
             keep(self.retention, loaded, begun_at, goes_on=not is_checked)
-        return loaded
+        return [self._set_aside(result) for result in loaded]
 
     def _understand(self, outcome: Outcome) -> Answer | NotUnderstood | None:
         if not isinstance(outcome, Reading):

@@ -337,6 +337,24 @@ def test_a_replay_after_a_crash_is_put_back_once(house: House, older: Callable[[
     assert house.told(backup) == wanted
 
 
+def test_killed_before_it_is_kept_the_reason_of_what_is_set_aside_comes_back_as_well(
+    house: House, older: Callable[[House], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    house.load(slot(0))
+    backup = older(house)
+    monkeypatch.setattr("etl.load.load.keep", kill)
+    with pytest.raises(KeyboardInterrupt):
+        house.load(slot(1, bodies=(b"no JSON",)))
+    monkeypatch.setattr("etl.load.load.keep", keep)
+    house.load()
+    wanted = house.told()
+    house.load(slot(2), into=backup)
+    assert house.told(backup)[1] == wanted[1] != []
+
+
 def test_where_nothing_is_to_be_kept_nothing_is(house: House, older: Callable[[House], str]) -> None:
     house.load(slot(0))
     backup = older(house)
