@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from etl.db.deadline import SocketDeadline
 from etl.db.faults import translated
 from etl.db.postgresql import postgresql_engine
-from etl.db.sqlite import sqlite_engine
+from etl.db.sqlite import require_in_place, sqlite_engine
 from etl.db.url import Address, parse
 from etl.errors import DatabaseUnavailable
 
@@ -65,6 +65,8 @@ class Database:
             try:
                 with connection.begin():
                     yield connection
+                if writing and self.address.path is not None:
+                    require_in_place(self.address, self.address.path, connection.info)
             except Exception:
                 opened.invalidate()  # whatever it was, the next transaction does not inherit it
                 if deadline is not None and deadline.passed:

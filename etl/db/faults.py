@@ -16,6 +16,7 @@ from etl.errors import DatabaseUnavailable, EtlError, RecordRefused, SchemaNotAt
 
 UPGRADE = "run `bingx-etl db upgrade`"
 CORRUPT = "is damaged: move it away and restore a backup"
+REPLACED = "was moved away or replaced at this very moment: run again"
 
 _SQLITE_WORDS = {
     "SQLITE_BUSY": "is locked: another program is reading or writing it",
@@ -94,6 +95,8 @@ def _ours(error: Exception, address: Address) -> EtlError:
 def _of_sqlite(cause: sqlite3.Error, address: Address) -> EtlError:
     # The extended name says more than is needed: SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_FSYNC.
     name = "_".join(str(getattr(cause, "sqlite_errorname", "")).split("_")[:2])
+    if getattr(cause, "sqlite_errorname", "") == "SQLITE_READONLY_DBMOVED":
+        return DatabaseUnavailable(f"the database {address.name} {REPLACED}")
     if name in _SQLITE_WORDS:
         return DatabaseUnavailable(f"the database {address.name} {_SQLITE_WORDS[name]}")
     if name in _SQLITE_REFUSED or isinstance(cause, (sqlite3.DataError, sqlite3.IntegrityError)):

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from etl.db.faults import CORRUPT, UPGRADE
+from etl.db.faults import CORRUPT, REPLACED, UPGRADE
 from etl.db.url import Address
 from etl.errors import CannotCreate, DatabaseUnavailable, SchemaNotAtHead, SettingsError
 
@@ -93,6 +94,13 @@ def _stat(path: Path) -> tuple[int, int, int, int] | None:
     except OSError:
         return (0, 0, 0, 0)  # opening it will tell what is wrong
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def require_in_place(address: Address, path: Path, info: Mapping[Any, Any]) -> None:
+    """DatabaseUnavailable where the file of a connection is not at its path: what was just committed may be nowhere."""
+    found = _stat(path)
+    if found is None or found[:2] != info.get(FILE):
+        raise DatabaseUnavailable(f"the database {address.name} {REPLACED}")
 
 
 def is_cut_off(path: Path, page: int) -> bool:

@@ -407,6 +407,30 @@ def test_a_connection_that_is_kept_follows_the_file_at_its_path(path: Path, tmp_
     assert not path.exists()
 
 
+@pytest.mark.parametrize("has_written", [False, True])
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_was_committed_into_a_file_that_is_not_there_any_more_is_not_said_to_be_stored(
+    path: Path, tmp_path: Path, has_written: bool, keep: bool
+) -> None:
+    database = open_engine(f"sqlite:///{path}", keep=keep)
+    backup = tmp_path / "backup.db"
+    shutil.copy(path, backup)
+
+    def store() -> None:
+        with database.write() as connection:
+            if backup.exists() and not has_written:
+                backup.replace(path)
+            connection.execute(insert(account).values(ACCOUNT))
+            if backup.exists():
+                backup.replace(path)
+
+    with pytest.raises(DatabaseUnavailable, match="replaced at this very moment: run again"):
+        store()
+    assert count(database) == 0
+    store()
+    assert count(database) == 1
+
+
 def test_a_connection_that_is_kept_is_one_for_all_threads_and_closed_with_its_database(path: Path) -> None:
     descriptors = Path("/dev/fd")
     before = len(list(descriptors.iterdir()))
