@@ -57,6 +57,7 @@ def _show_version(context: click.Context, _: click.Parameter, value: bool) -> No
 @click.group(
     cls=LazyGroup,
     commands_at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"""\b
     Settings, in the config file; in the environment BINGX_ETL_INTERVAL and so on (bingx-etl init explains each):
 {fill(", ".join(setting.name for setting in SETTINGS), 118, initial_indent="      ", subsequent_indent="      ")}

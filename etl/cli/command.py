@@ -35,6 +35,18 @@ def _config_option() -> click.Option:
     )
 
 
+def _only_one(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> str | None:
+    if len(names) > 1:
+        raise click.UsageError("--account is given more than once: name one, or none for all of them")
+    return names[0] if names else None
+
+
+account_option = click.option(
+    "--account", metavar="NAME", multiple=True, callback=_only_one, help="Only this account, or all."
+)
+"""One account; of two, the first would be left out without a word."""
+
+
 class Command(click.Command):
     """A command with ``--config``."""
 

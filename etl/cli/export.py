@@ -7,7 +7,7 @@ import click
 
 from etl.bootstrap import build_export
 from etl.cli.bound import Bound, hint, require_order
-from etl.cli.command import Command, settings
+from etl.cli.command import Command, account_option, settings
 from etl.cli.progress import progress_of
 from etl.cli.streams import Descriptor
 from etl.transfer.portable import WRITERS
@@ -15,7 +15,7 @@ from etl.transfer.portable import WRITERS
 
 @click.command(cls=Command, short_help="The balances as CSV or JSON lines, to stdout.")
 @click.option("--format", "form", type=click.Choice(tuple(WRITERS)), default="csv", show_default=True, help="How.")
-@click.option("--account", metavar="NAME", help="Only this account.")
+@account_option
 @click.option("--since", type=Bound(is_end=False), help="From this day or instant on (UTC).")
 @click.option("--until", type=Bound(is_end=True), help="Up to this day or instant (UTC), itself included.")
 @click.option("--voided", is_flag=True, help="Also the snapshots that are marked as wrong; the column says why.")

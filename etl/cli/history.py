@@ -1,7 +1,7 @@
 """``gaps``: what is missing, and why."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,11 +9,11 @@ import click
 
 from etl.bootstrap import build_history
 from etl.cli.bound import NOTHING_YET, Bound, require_order
-from etl.cli.command import Command, settings
+from etl.cli.command import Command, account_option, settings
 from etl.cli.exits import Exit
 from etl.cli.output import format_option, write
-from etl.db.history import History
 from etl.grid import slot_text
+from etl.model import Schedule
 
 GAPS = ("account", "gap_from", "gap_to", "missed", "reason")
 
@@ -22,7 +22,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--until", type=Bound(is_end=True), help="Up to this day or instant (UTC), itself included."),
         click.option("--since", type=Bound(is_end=False), help="From this day or instant on (UTC)."),
-        click.option("--account", metavar="NAME", help="Only this account."),
+        account_option,
     ):
         command = option(command)
     return command
@@ -41,23 +41,23 @@ def gaps(account: str | None, since: datetime | None, until: datetime | None, fo
     history = build_history(settings())
     rows = history.gaps(account, since, until)
     write(rows, GAPS, form)
-    for words in _words(history, account, since, until, found=bool(rows)):
-        sys.stderr.write(words + "\n")
+    schedules = history.schedules(account)
+    if schedules:
+        words = list(_words(schedules, since, until, found=bool(rows)))
+    else:
+        words = ["no slot was ever expected: all of it is imported" if history.accounts() else NOTHING_YET]
+    sys.stderr.writelines(f"{line}\n" for line in words)
     return Exit.FOUND if rows else Exit.DONE
 
 
 def _words(
-    history: History, account: str | None, since: datetime | None, until: datetime | None, *, found: bool
+    schedules: Sequence[Schedule], since: datetime | None, until: datetime | None, *, found: bool
 ) -> Iterator[str]:
     """For people: none is not the same where slots were expected, and where nobody expected any."""
-    spans = history.schedules(account)
-    if not spans:
-        yield NOTHING_YET if not history.accounts() else "no slot was ever expected: all of it is imported"
-        return
-    first = min(span.valid_from for span in spans)
+    first = min(span.valid_from for span in schedules)
     now = datetime.now(UTC)
     is_expected = any(
-        span.valid_from <= (until or now) and (since or span.valid_from) < (span.valid_to or now) for span in spans
+        span.valid_from <= (until or now) and (since or span.valid_from) < (span.valid_to or now) for span in schedules
     )
     if not is_expected:
         yield "no slot was expected in that time, so nothing is missing: neither is anything known of it"

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from etl.bootstrap import build_equity
 from etl.cli.bound import hint, require_order
-from etl.cli.command import Command, settings
+from etl.cli.command import Command, account_option, settings
 from etl.cli.html import write_page
 from etl.cli.output import format_option
 from etl.cli.progress import progress_of
@@ -70,7 +70,7 @@ class DayOrInstant(click.ParamType["date | datetime"]):
 
 
 @click.command(cls=Command, short_help="Equity over time: by day, week or month, in any time zone.")
-@click.option("--account", metavar="NAME", help="Only this account.")
+@account_option
 @click.option("--since", type=DayOrInstant(), help="From the period with this day or instant on.")
 @click.option("--until", type=DayOrInstant(), help="Up to the period with this day or instant.")
 @click.option(

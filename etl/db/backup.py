@@ -45,7 +45,9 @@ def back_up(
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise CannotCreate(f"the backup {target} cannot be created: {error.strerror}") from None
+        raise CannotCreate(
+            f"the backup {target} cannot be created: {error.strerror}; name another place, or make that"
+        ) from None
     try:
         with translated(address):
             _fill(address, partial, target, advance)

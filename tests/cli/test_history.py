@@ -146,6 +146,13 @@ def test_a_range_that_ends_before_it_begins_is_refused(program: Program, command
     assert program.run(command, "--since", until, "--until", until).code == 0
 
 
+@pytest.mark.parametrize("command", ["gaps", "export", "report"])
+def test_a_second_account_is_refused_rather_than_the_first_left_out(program: Program, command: str) -> None:
+    ran = program.run(command, "--account", "main", "--account", "other")
+    assert (ran.code, ran.out) == (2, "")
+    assert "more than once" in ran.err
+
+
 def test_no_gaps_is_said_only_of_a_time_in_which_slots_were_expected(recorded: Program) -> None:
     def says(*arguments: str) -> tuple[int, str]:
         ran = recorded.run("gaps", "--account", "main", "--format", "csv", *arguments)
