@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, make_url, select, text
 
 from etl.db import copying, engine
+from etl.db.aside import file_beside
 from etl.db.bulk import insert_rows
 from etl.db.copying import Copied, copy_history
 from etl.db.engine import open_engine
@@ -572,7 +573,7 @@ def test_what_killed_copies_have_left_is_removed_and_what_others_work_on_is_not(
     history: Recorded, tmp_path: Path
 ) -> None:
     left = [tmp_path / f".copy.db.{name}.copying" for name in ("aa", "bb")]
-    left += [tmp_path / ".copy.db.aa.copying-journal"]
+    left += [tmp_path / f".copy.db.aa.copying{more}" for more in ("-journal", ".held")]
     if history.database.dialect == "sqlite":
         left += [tmp_path / ".balances.db.aa.copied", tmp_path / ".balances.db.aa.copied.bb.partial"]
     for path in left:
@@ -583,6 +584,19 @@ def test_what_killed_copies_have_left_is_removed_and_what_others_work_on_is_not(
         other.execute("BEGIN IMMEDIATE")
         copied(history.url, f"sqlite:///{tmp_path}/copy.db")
     assert [path for path in [*left, used] if path.exists()] == [used]
+
+
+def test_a_copy_that_nobody_has_open_at_the_moment_is_nothing_that_was_left(tmp_path: Path) -> None:
+    """While it is flushed, checked, and given its name."""
+    with file_beside(tmp_path / "copy.db", "copying") as one:
+        begun = one.with_name(f"{one.name}.bb.partial")
+        for path in (one, begun):
+            path.write_bytes(b"complete")
+        with file_beside(tmp_path / "copy.db", "copying") as other:
+            assert other != one
+        assert [path.read_bytes() for path in (one, begun)] == [b"complete"] * 2
+        begun.unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_source_with_a_write_ahead_log_is_copied_with_what_stands_in_it(
