@@ -46,7 +46,8 @@ class AccountRecord:
     """One account. ``reason`` is why the last slot that was attended to, ``slot_at``, has no snapshot; "" if it has.
 
     ``read_at`` is when the last reading was taken that is safe, on the disk or in the database, ``stored_at`` when that
-    which the database has; ``read_slot_at`` is the former's slot. ``since``: it was first seen in the settings.
+    which the database has; ``read_slot_at`` is the former's slot. ``counted_slot_at`` is the last that was counted as
+    read. ``since``: it was first seen in the settings.
     """
 
     since: float
@@ -56,6 +57,7 @@ class AccountRecord:
     read_at: float | None = None
     stored_at: float | None = None
     doubted_at: float | None = None
+    counted_slot_at: float | None = None
 
     def missed(self, interval_seconds: int) -> int:
         """How many slots in a row, up to the last one attended to, have no reading; with those nobody attended to."""
@@ -117,8 +119,10 @@ class Ledger:
     def note_failed_run(self, names: Iterable[str], slot_at: float, now: float) -> None:
         """A slot that could not be read at all, for these accounts."""
         for name in names:
-            self._count("failed", NONE)
-            self._attend(self._account(name, now), slot_at, NONE, now)
+            account = self._account(name, now)
+            if slot_at != account.slot_at:
+                self._count("failed", NONE)
+            self._attend(account, slot_at, NONE, now)
         self.last_run_at = now
 
     def _note_slot(self, slot: Slot, now: float) -> None:
@@ -136,6 +140,8 @@ class Ledger:
         account = self._account(outcome.account, now)
         slot_at = outcome.slot_at.timestamp()
         reason = "" if snapshot is not None else (failure.reason if failure else Reason.DEFECT).value
+        # Another process of the state directory may have been here before, and may have stored what we have read.
+        is_attended, is_counted = slot_at == account.slot_at, slot_at == account.counted_slot_at
         self._attend(account, slot_at, reason, now)
         if isinstance(outcome, Reading):
             self.fetches.observe(outcome.latency_ms / 1000, FETCH_SECONDS)
@@ -143,9 +149,14 @@ class Ledger:
                 self.doubted += 1
                 account.doubted_at = _later(account.doubted_at, outcome.requested_at, now)
         if snapshot is None:
-            self._count("failed", reason, failure.slots if failure else 1)
+            if not is_attended:
+                self._count("failed", reason, failure.slots if failure else 1)
             return
-        self._count(DUPLICATE if recorded.duplicate else snapshot.status.value)
+        if recorded.duplicate or is_counted:
+            self._count(DUPLICATE)
+        else:
+            self._count(snapshot.status.value)
+            account.counted_slot_at = slot_at
         # Of a duplicate nothing is kept, and of the slot's first one no more is known than that it is of that slot.
         taken_at = outcome.slot_at if recorded.duplicate else snapshot.taken_at
         if is_safe:

@@ -75,6 +75,21 @@ def test_a_success_is_in_the_database_and_a_reading_is_safe_somewhere() -> None:
     assert (account.read_at, account.stored_at) == (ASKED.timestamp(), ASKED.timestamp())
 
 
+def test_a_slot_is_counted_once_by_however_many_it_was_attended_to() -> None:
+    """Daemon and cron over one state directory: who finds its outcome stored by the other knows no duplicate."""
+    ledger = noted(slot(failure(reason=Reason.UNREACHABLE)))
+    for _ in range(2):
+        noted(slot(failure(attempts=1)), ledger=ledger)
+    for number in (0, 1):
+        for is_known in (number == 1, False, False):  # to be a duplicate; whose it is may be noted later
+            outcome = later(reading(), number)
+            noted(slot(outcome, duplicate=is_known), ledger=ledger, now=NOW + number * INTERVAL)
+        noted(slot(later(failure(), number)), ledger=ledger, now=NOW + number * INTERVAL)
+    for _ in range(2):
+        ledger.note_failed_run(["main"], SLOT.timestamp() + 2 * INTERVAL, NOW + 2 * INTERVAL)
+    assert ledger.slots == {"failed unreachable": 1, "complete": 2, "duplicate": 4, "failed none": 1}
+
+
 def test_a_duplicate_tells_of_the_slot_and_not_of_a_time_that_is_nowhere() -> None:
     """The second reading of a day, in its evening, is not kept: the one in the database is of its morning."""
     ledger = noted(slot(reading()))

@@ -20,7 +20,7 @@ from etl.ops.metrics import Metrics, Told
 from etl.recorder import Stored
 from etl.spool.spool import Spool
 from tests.ops.test_exposition import of
-from tests.ops.test_ledger import slot
+from tests.ops.test_ledger import later, slot
 from tests.values import ASKED, failure, reading
 
 NOW = ASKED.timestamp() + 3
@@ -69,7 +69,7 @@ def test_the_file_is_written_when_a_slot_has_ended_and_counters_go_on_in_the_nex
 ) -> None:
     assert told.textfile is not None
     for number in (1, 2):
-        make(told).ends([slot(reading())], Stored(seconds=0.01))
+        make(told).ends([slot(later(reading(), number - 2))], Stored(seconds=0.01))
         assert of(told.textfile.read_bytes(), "slots_total", outcome="complete") == {"": number}
     content = told.textfile.read_bytes()
     assert of(content, "last_success_timestamp_seconds") == {"main": ASKED.timestamp()}
@@ -91,7 +91,9 @@ def test_several_one_shots_at_once_lose_no_count_and_the_last_file_has_them_all(
     ones = [make(told) for _ in range(16)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda one: one.ends([slot(reading())], Stored(seconds=0.01)), ones))
-    assert of(told.textfile.read_bytes(), "slots_total", outcome="complete") == {"": 16}
+    content = told.textfile.read_bytes()
+    assert of(content, "slots_total", outcome="complete") == {"": 1}
+    assert of(content, "slots_total", outcome="duplicate") == {"": 15}
 
 
 def test_the_file_is_written_while_the_others_wait_so_that_no_older_one_takes_its_place(
@@ -115,12 +117,12 @@ def test_a_file_that_cannot_be_written_is_said_once_until_it_can(
     told: Told, make: Callable[..., Metrics], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     metrics = make(replace(told, textfile=tmp_path / "collector" / "x.prom"))
-    for _ in range(3):
-        metrics.ends([slot(reading())], Stored(seconds=0.01))
+    for number in range(3):
+        metrics.ends([slot(later(reading(), number))], Stored(seconds=0.01))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "recording goes on" in caplog.text
     (tmp_path / "collector").mkdir()
-    metrics.ends([slot(reading())], Stored(seconds=0.01))
+    metrics.ends([slot(later(reading(), 3))], Stored(seconds=0.01))
     assert of((tmp_path / "collector" / "x.prom").read_bytes(), "slots_total", outcome="complete") == {"": 4}
 
 
