@@ -392,12 +392,19 @@ def test_told_to_stop_it_ends_in_time_with_everything_safe_in_whatever_state(  #
         )
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def test_the_second_signal_ends_it_at_once(program: Program) -> None:
     program.exchange.faults.add("hang", path=BALANCES)
     with program.daemon(**HOUR) as daemon:
         eventually(lambda: asked(program))
         daemon.send(signal.SIGTERM)
-        time.sleep(0.3)
+        eventually(lambda: not catches(daemon.process.pid, signal.SIGTERM))
         daemon.send(signal.SIGTERM)
         assert daemon.code() == -signal.SIGTERM, "by the signal's own effect, and not at the end of its patience"
 
@@ -437,7 +444,9 @@ def test_the_slots_between_two_lives_are_missing_for_the_reason_that_ended_the_f
         eventually(lambda: [slot for slot in anywhere.recorded() if slot > again])
         eventually(lambda: anywhere.failed() and not anywhere.spooled())
         assert daemon.stop() == 143
-    missed = list(anywhere.failed().values()).count(reason)
+    # Told to stop, the second one may have a slot under way as well.
+    first = min(slot for slot in anywhere.recorded() if slot > again)
+    missed = sum(why == reason for slot, why in anywhere.failed().items() if slot < first)
     assert missed >= 2
     assert accounted_for(anywhere, 1, reason)
     assert re.search(f'event="slots missed" account=main .* reason={reason}', daemon.said)
