@@ -13,6 +13,7 @@ from etl.files import write_all
 from etl.report.equity import Question
 from etl.report.sheet import SheetSource, sheet
 
+DOCTYPE = b"<!doctype html>"
 LARGE_BYTES = 8_000_000
 """More than people like to mail."""
 
@@ -47,6 +48,8 @@ def placed(file: Path) -> Iterator[Callable[[str], int]]:
     try:
         if target.exists() and not target.is_file():
             raise CannotCreate(f"cannot write {file}: it is no file; --html names another place")
+        if target.exists() and not _is_page(target):
+            raise CannotCreate(f"{file} is there and is no page, so it stays as it is; --html names another place")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise CannotCreate(f"cannot write {file}: {error.strerror}; --html names another place") from None
@@ -70,3 +73,10 @@ def placed(file: Path) -> Iterator[Callable[[str], int]]:
         os.close(descriptor)
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _is_page(file: Path) -> bool:
+    """Whether it is a page of whoever made it, or empty: one slip of the fingers away is the database."""
+    with file.open("rb") as there:
+        beginning = there.read(len(DOCTYPE))
+    return beginning.lower() in {b"", DOCTYPE}

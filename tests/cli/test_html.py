@@ -360,7 +360,7 @@ def test_the_page_is_the_same_from_both_databases(program: Program, new_database
 
 def test_it_is_put_in_its_place_in_one_step_and_read_by_whom_the_umask_lets(recorded: Program, tmp_path: Path) -> None:
     file, link = tmp_path / "page.html", tmp_path / "link.html"
-    file.write_text("before")
+    file.write_text("<!doctype html>before")
     link.symlink_to(file)
     before = file.stat().st_ino
     ran = recorded.run("report", "--html", str(link), *UNTIL)
@@ -397,12 +397,27 @@ def test_what_cannot_be_written_is_one_line_with_the_remedy(recorded: Program, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_page_is_not_written_over(recorded: Program, tmp_path: Path) -> None:
+    database = recorded.state / "balances.db"
+    link, empty = tmp_path / "link.html", tmp_path / "empty.html"
+    link.symlink_to(database)
+    empty.touch()
+    for file in (database, link):
+        before = file.read_bytes()
+        ran = recorded.run("report", "--html", str(file))
+        assert (ran.code, ran.out, len(ran.err.splitlines())) == (73, "", 1)
+        assert f"{file} is there and is no page" in ran.err
+        assert file.read_bytes() == before
+    assert recorded.run("report", "--html", str(empty), *UNTIL).code == 0
+    assert empty.stat().st_size
+
+
 def test_a_report_that_fails_leaves_the_page_as_it_was(recorded: Program, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    file.write_text("before")
+    file.write_text("<!doctype html>before")
     ran = recorded.run("report", "--html", str(file), "--account", "nobody")
     assert (ran.code, ran.out, len(ran.err.splitlines())) == (78, "", 1)
-    assert (file.read_text(), list(tmp_path.iterdir())) == ("before", [file])
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("<!doctype html>before", [file])
 
 
 def test_a_page_and_a_format_exclude_each_other(recorded: Program, tmp_path: Path) -> None:
