@@ -1,6 +1,7 @@
 """A history that is to go on gets what is kept of others: as it was measured, and nothing that is not its own."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ from etl.db.engine import open_engine
 from etl.db.schema import metadata
 from etl.db.store import SqlStore
 from etl.load.adopt import Adopted, Adopter
-from etl.load.lineage import Known, Lineage
+from etl.load.batch import Batch, Loaded
+from etl.load.lineage import TOGETHER, Known, Lineage
 from etl.load.load import Loader
 from etl.model import Environment, Failure, Reading, Reason
 from etl.spool.retention import Retention
+from etl.spool.spool import Entry
 from tests.load.test_refill import House, copy_rows, slot
 from tests.reading import rows
 from tests.values import SLOT, failure
@@ -236,4 +239,31 @@ def test_a_process_that_records_at_that_moment_does_not_undo_it(
     house.adopt()
     adopted.set()
     recording.join()
+    assert not house.is_anew()
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"])
+def test_processes_that_begin_a_history_together_alarm_nobody_though_one_of_them_is_slow(
+    house: TwoHistories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its account comes first, and the other's is committed first."""
+    added, stored = threading.Event(), threading.Event()
+
+    class Slow(Batch):
+        def add(self, *arguments: Any) -> list[Loaded]:
+            loaded = super().add(*arguments)
+            if threading.current_thread() is slow:
+                added.set()
+                stored.wait(4 * TOGETHER.total_seconds())  # in vain, where the other has to wait for its turn
+            return loaded
+
+    monkeypatch.setattr("etl.load.load.Batch", Slow)
+    entries = [Entry(f"{name}.outcome", slot(0, account=name, uid=name), spooled=False) for name in ("one", "two")]
+    slow = threading.Thread(target=house.loader().load, args=(entries[:1],))
+    slow.start()
+    assert added.wait(10)
+    time.sleep(TOGETHER.total_seconds() + 0.1)
+    house.loader().load(entries[1:])
+    stored.set()
+    slow.join()
     assert not house.is_anew()
