@@ -67,8 +67,9 @@ class Reserve:
         )
 
     def _fill(self, size: int) -> None:
-        # Real blocks, not a hole; and not the final name before it has them.
-        unfinished = self._file.with_name(f".{self._file.name}.{os.getpid()}.unfinished")
+        # Real blocks, not a hole; and not the final name before it has them. One name for all processes, so that none
+        # that is killed leaves blocks behind; those of two that meet here are one file, whoever names it.
+        unfinished = self._file.with_name(f".{self._file.name}.unfinished")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if hasattr(os, "posix_fallocate"):

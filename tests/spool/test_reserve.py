@@ -42,6 +42,22 @@ def test_the_space_is_real_and_nobody_elses(tmp_path: Path, reserve: Reserve) ->
     assert [path.name for path in tmp_path.iterdir()] == ["reserve"]
 
 
+def test_of_programs_that_were_killed_while_setting_it_aside_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", kill)
+    for process in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        with pytest.raises(KeyboardInterrupt):
+            Reserve(tmp_path / "reserve").hold()
+    monkeypatch.undo()
+    Reserve(tmp_path / "reserve").hold()
+    assert [path.name for path in tmp_path.iterdir()] == ["reserve"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_on_a_full_disk_it_is_given_back_once_and_said_so(
     tmp_path: Path, reserve: Reserve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
