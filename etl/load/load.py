@@ -184,14 +184,17 @@ class Loader:
     def _enrich(self, entry: Entry, answer: Answer | NotUnderstood | None, host: HostMemory) -> Entry:
         """The entry with what was learned since it was kept: whose key it was, and how wrong the clock was.
 
-        The latter only where the answer's own clock agrees: ours may have been right then, and set since.
+        The latter only where the answer's own clock agrees: ours may have been right then, and set since. What was
+        stored before stays in the slot that it had.
         """
         reading = entry.outcome
-        if not isinstance(reading, Reading) or entry.kept:
+        if not isinstance(reading, Reading):
             return entry
         if reading.uid is None:
             uid = self.remembered.account(reading.account).uids.get(reading.key_fingerprint)
             reading = replace(reading, uid=uid)
+        if entry.kept:
+            return replace(entry, outcome=reading)
         offset_ms = host.offset_near(reading.requested_at)
         if offset_ms is not None and abs(offset_ms - (reading.clock_offset_ms or 0)) > TRUSTED_SKEW // MILLISECOND:
             offset = timedelta(milliseconds=offset_ms)

@@ -137,6 +137,18 @@ def test_an_account_is_its_uid_and_what_is_anothers_is_left_out_and_said(house: 
     assert sorted(row[0] for row in rows(house.other, SLOTS)) == ["another", "main"]
 
 
+def test_what_was_stored_before_it_was_known_whose_it_is_goes_by_its_key(house: TwoHistories) -> None:
+    house.load(slot(0, uid=None), slot(1))
+    house.load(slot(3), into=house.other)
+    assert house.adopt().outcomes == 1, "nothing is guessed"
+    remembered = house.loader().remembered
+    remembered.keep_account("main", replace(remembered.account("main"), uids={"f1": "1001"}))
+    adopted = house.adopt()
+    assert (adopted.outcomes, adopted.first) == (2, SLOT)
+    assert len(adopted.left_out) == 0
+    assert rows(house.other, "SELECT count(*) FROM equity") == [(3,)]
+
+
 @on_one_database
 def test_an_account_that_has_another_name_now_is_still_the_same(house: TwoHistories) -> None:
     house.load(outage(0), slot(1))
