@@ -101,6 +101,15 @@ class SandboxServer:
             raise
         return listener
 
+    def _bind_again(self) -> socket.socket:
+        """In between, some connection from this machine may have been given the port: it is waited for."""
+        while True:
+            try:
+                return self._bind()
+            except OSError:
+                if self._stopping.wait(LOOK_AGAIN_SECONDS):
+                    return socket.socket(self._family, socket.SOCK_STREAM)
+
     def _accept(self, listener: socket.socket) -> None:
         up = True
         while not self._stopping.is_set():
@@ -110,7 +119,7 @@ class SandboxServer:
             if went_down:
                 # Bound but not listening: connections are refused, and nobody else takes the port meanwhile.
                 listener.close()
-                listener = self._bind()
+                listener = self._bind_again()
             elif not up and not down:
                 listener.listen(BACKLOG)
             up = not down

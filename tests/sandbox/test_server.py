@@ -41,6 +41,28 @@ def test_two_servers_have_two_ports_and_a_taken_one_is_an_error(server: SandboxS
         SandboxServer(port=server.port).start()
 
 
+def test_a_port_that_somebody_takes_when_the_server_goes_down_is_waited_for(
+    server: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, bind = socket.socket(), server._bind
+
+    def too_late() -> socket.socket:
+        monkeypatch.setattr(server, "_bind", bind)
+        taken.bind(("127.0.0.1", server.port))
+        return bind()
+
+    monkeypatch.setattr(server, "_bind", too_late)
+    with taken, ThreadPoolExecutor(1) as pool:
+        down = pool.submit(server.exchange.faults.add, "refuse", seconds=60)
+        time.sleep(0.3)
+        assert not down.done(), "it is down when the port is its own again"
+        taken.close()
+        down.result(5)
+    server.exchange.faults.clear()
+    with Client(server) as client:
+        assert client.raw(SERVER_TIME).status == 200
+
+
 def test_a_stopped_server_frees_its_port_its_connections_and_its_threads() -> None:
     before = set(threading.enumerate())
     server = SandboxServer()
