@@ -10,6 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -204,8 +205,11 @@ class Spool:
                 self._set_aside(unfinished, "torn: its writer died while writing it")
             return None
         name = final(unfinished)
+        # Its writer may not have come to flush it. Where the disk refuses that, it is whole all the same, and is not to
+        # come after what was read later.
+        with suppress(OSError):
+            flush_file(path)
         try:
-            flush_file(path)  # its writer may not have come to that
             path.rename(self.directory / name)
         except OSError:
             return None

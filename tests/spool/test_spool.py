@@ -229,6 +229,20 @@ def test_a_group_is_written_before_any_of_it_is_flushed_so_that_a_kill_in_betwee
     assert len(outcomes(spool)) == 20
 
 
+def test_what_a_dead_writer_left_whole_is_adopted_though_the_disk_refuses_to_flush_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    spool.write(reading())
+    # The process dies here.
+    later = reading(requested_at=ASKED + timedelta(milliseconds=500))
+    spool.put([later])
+    monkeypatch.setattr("etl.spool.spool.flush_file", refuse)
+    assert outcomes(spool) == [reading(), later], "the first of its slot is the first to be stored"
+
+
 def test_what_was_adopted_before_its_writer_finished_it_is_kept_all_the_same(spool: Spool) -> None:
     draft = spool.write(reading())
     assert spool.depth() == 1
